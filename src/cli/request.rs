@@ -1,0 +1,101 @@
+//! From parsed words to a [`MountConfig`]: the defaults, which depend on how the program was called.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::error::UsageError;
+use super::mount_opts::MountOpts;
+use super::{Command, Invocation};
+use crate::config::{MountConfig, UnionConfig, XattrNamespace};
+
+const DEFAULT_SOURCE: &str = "unionfuse";
+
+/// How the program was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `unionfuse mount …`
+    Subcommand,
+    /// `unionfuse -o … MNT`, as container engines call a mount program.
+    MountProgram,
+    /// `unionfuse SOURCE MNT -o …` or `mount.unionfuse`, as mount(8) calls a helper.
+    MountHelper,
+}
+
+impl Form {
+    /// Container engines archive the upper directory as it is, and an archive cannot follow redirects.
+    fn redirects_by_default(self) -> bool {
+        self != Self::MountProgram
+    }
+}
+
+/// A mount as it was asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// How the program was called.
+    pub form: Form,
+    /// The SOURCE argument, if there was one.
+    pub source: Option<OsString>,
+    /// The MNT argument.
+    pub mountpoint: PathBuf,
+    /// `-f`
+    pub foreground: bool,
+    /// `-d`
+    pub debug: bool,
+    /// `-o` and its equivalents.
+    pub opts: MountOpts,
+}
+
+impl Request {
+    /// Fills in the defaults.
+    ///
+    /// # Errors
+    /// Without a lower layer.
+    pub fn into_invocation(mut self) -> Result<Invocation, UsageError> {
+        if self.opts.lowers.is_empty() {
+            return Err(UsageError::new(match self.form {
+                Form::Subcommand => "no lower directory: add '--lower DIR'",
+                _ => "no lower directory: add '-o lowerdir=DIR' (see 'unionfuse --help')",
+            }));
+        }
+        if self.opts.upper.is_none() && self.opts.work.take().is_some() {
+            self.opts
+                .warn("a work directory is of no use without an upper directory and is ignored".to_owned());
+        }
+        let notes = std::mem::take(&mut self.opts.notes);
+        let config = Box::new(self.into_config());
+        Ok(Invocation {
+            command: Command::Mount(config),
+            notes,
+        })
+    }
+
+    fn into_config(self) -> MountConfig {
+        let opts = self.opts;
+        let mut flags = opts.flags;
+        flags.read_only |= opts.upper.is_none();
+        let named = |source: &OsString| !source.is_empty();
+        let source = self.source.filter(named).or(opts.source.filter(named));
+        MountConfig {
+            union: UnionConfig {
+                redirect_dir: opts.redirect_dir.unwrap_or(self.form.redirects_by_default()),
+                index: opts.index.unwrap_or(true),
+                xattr_namespace: if opts.user_xattr {
+                    XattrNamespace::User
+                } else {
+                    XattrNamespace::Auto
+                },
+                durability: opts.durability,
+                id_map: opts.id_map,
+                upper: opts.upper,
+                work: opts.work,
+                lowers: opts.lowers,
+            },
+            mountpoint: self.mountpoint,
+            source: source.unwrap_or_else(|| DEFAULT_SOURCE.into()),
+            foreground: self.foreground || self.debug,
+            debug: self.debug,
+            flags,
+            session: opts.session,
+        }
+    }
+}

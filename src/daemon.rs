@@ -1,0 +1,297 @@
+//! The life of a mount: from a [`MountConfig`] to a daemon that serves it, to its end.
+//!
+//! The process forks first, while it has one thread; everything that can fail happens in the child, with stderr still the
+//! caller's. The parent returns when the mount is live, or with the child's exit code.
+
+pub mod logging;
+mod shutdown;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::config::MountConfig;
+use crate::error::SetupError;
+use crate::fuse::Session;
+use crate::ops::Union;
+use crate::sys::mount::{self, FuseMountOptions, MountError, MountId};
+use crate::sys::process::{self, Forked, Ready, Started, Starting};
+use logging::complain;
+
+/// Exit code for a system call that failed before the mount was tried (mount(8), "EXIT STATUS").
+pub const EXIT_SYSTEM: u8 = 2;
+/// Exit code for a mount or umount that failed (mount(8), "EXIT STATUS").
+pub const EXIT_MOUNT: u8 = 32;
+
+/// Why there is no mount, with the exit code that says so.
+#[derive(Debug)]
+enum Failure {
+    Setup(SetupError),
+    System(&'static str, io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Setup(_) => EXIT_MOUNT,
+            Self::System(..) => EXIT_SYSTEM,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::System(what, error)
+}
+
+/// Mounts and serves, in the background unless the configuration says otherwise. Errors are printed on stderr.
+///
+/// To be called while the process has one thread. Returns in the parent when the mount is live, in the daemon when it is
+/// unmounted.
+pub fn mount(config: &MountConfig) -> ExitCode {
+    let outcome = if config.foreground {
+        serve(config, None)
+    } else {
+        serve_in_background(config)
+    };
+    outcome.unwrap_or_else(|failure| {
+        complain(&failure);
+        failure.exit_code()
+    })
+}
+
+fn serve_in_background(config: &MountConfig) -> Result<ExitCode, Failure> {
+    let keep = mount::inherited_device(&config.mountpoint);
+    match process::fork_daemon(keep).map_err(system("fork"))? {
+        Forked::Parent(starting) => wait_for(starting),
+        Forked::Daemon(ready) => serve(config, Some(Background::new(ready)?)),
+    }
+}
+
+fn wait_for(starting: Starting) -> Result<ExitCode, Failure> {
+    Ok(match starting.wait().map_err(system("waiting for the daemon"))? {
+        Started::Ready => ExitCode::SUCCESS,
+        // A daemon whose mount is already over before it could say that it is live: not a success.
+        Started::Exited(0) => ExitCode::from(EXIT_MOUNT),
+        Started::Exited(code) => ExitCode::from(code),
+        Started::Killed(signal) => {
+            complain(format_args!(
+                "the daemon was killed by signal {signal} before the mount was live"
+            ));
+            ExitCode::from(EXIT_SYSTEM)
+        }
+    })
+}
+
+/// What a daemon needs to leave its caller, opened while errors can still be shown.
+struct Background {
+    ready: Ready,
+    null: File,
+    log: Option<File>,
+}
+
+impl Background {
+    fn new(ready: Ready) -> Result<Self, Failure> {
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(system("open /dev/null"))?;
+        Ok(Self {
+            ready,
+            null,
+            log: logging::open_file()?,
+        })
+    }
+}
+
+fn serve(config: &MountConfig, background: Option<Background>) -> Result<ExitCode, Failure> {
+    process::clear_umask();
+    if let Err(error) = process::raise_open_file_limit() {
+        log::warn!("the limit of open files stays as it is: setrlimit: {error}");
+    }
+    let mut live = Live::start(config)?;
+    live.announce(background)?;
+    live.serve()
+}
+
+/// A mounted union. Dropped before it was served to the end, it is unmounted.
+struct Live {
+    session: Option<Session>,
+    place: Option<Place>,
+}
+
+/// Where a union is mounted, as long as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    mountpoint: PathBuf,
+    id: MountId,
+}
+
+impl Place {
+    /// Whether the mountpoint still shows our mount, and not what somebody mounted later.
+    fn is_ours(&self) -> bool {
+        MountId::of(&self.mountpoint).is_ok_and(|id| id == self.id)
+    }
+}
+
+impl Live {
+    fn start(config: &MountConfig) -> Result<Self, Failure> {
+        let mountpoint = checked_mountpoint(&config.mountpoint)?;
+        mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
+        let union = Union::open(&config.union, mountpoint.as_deref())?;
+        let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
+        let options = FuseMountOptions {
+            source: config.source.clone(),
+            flags: config.flags,
+        };
+        let target = mountpoint.as_deref().unwrap_or(&config.mountpoint);
+        let device =
+            mount::mount_fuse(target, &options).map_err(|error| mount_failed(&config.mountpoint, &error))?;
+        let place = mountpoint.and_then(|mountpoint| match MountId::of(&mountpoint) {
+            Ok(id) => Some(Place { mountpoint, id }),
+            Err(error) => {
+                log::warn!(
+                    "signals will not unmount: statx '{}': {error}",
+                    mountpoint.display()
+                );
+                None
+            }
+        });
+        let mut live = Self { session: None, place };
+        live.session =
+            Some(Session::start(union, device, &config.session).map_err(system("FUSE handshake"))?);
+        shutdown::watch(signals, live.place.clone()).map_err(system("start a thread"))?;
+        Ok(live)
+    }
+
+    fn announce(&mut self, background: Option<Background>) -> Result<(), Failure> {
+        let Some(Background { ready, null, log }) = background else {
+            process::leave_directory().map_err(system("chdir /"))?;
+            if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+                log::warn!("the service manager cannot be told that the mount is live: {error}");
+            }
+            return Ok(());
+        };
+        process::detach(&null, log.as_ref()).map_err(system("detach"))?;
+        logging::detached(log.is_some());
+        // Nobody would learn of the mount if the parent is gone.
+        ready.announce().map_err(system("tell the caller"))
+    }
+
+    fn serve(mut self) -> Result<ExitCode, Failure> {
+        let Some(session) = self.session.take() else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        session.run().map_err(system("serving the mount"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Drop for Live {
+    /// Leaves no dead mount behind: after an error, or when the connection was aborted and not unmounted.
+    fn drop(&mut self) {
+        let Some(place) = self.place.take().filter(Place::is_ours) else {
+            return;
+        };
+        if let Err(error) = mount::unmount(&place.mountpoint, true) {
+            log::warn!("umount '{}': {error}", place.mountpoint.display());
+        }
+    }
+}
+
+/// Checks and resolves the mountpoint. `None`: it is a connection that was mounted by somebody else.
+fn checked_mountpoint(mountpoint: &Path) -> Result<Option<PathBuf>, SetupError> {
+    if mount::inherited_device(mountpoint).is_some() {
+        return Ok(None);
+    }
+    let problem = |error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "create it first: mkdir -p MNT",
+            io::ErrorKind::NotConnected => "unmount what is left there: unionfuse umount MNT",
+            _ => "",
+        };
+        SetupError::new(
+            "mountpoint",
+            Some(mountpoint),
+            format_args!("stat: {error}"),
+            remedy,
+        )
+    };
+    let resolved = mountpoint.canonicalize().map_err(problem)?;
+    if !resolved.metadata().map_err(problem)?.is_dir() {
+        let remedy = "give a directory to mount on";
+        return Err(SetupError::new(
+            "mountpoint",
+            Some(mountpoint),
+            "not a directory",
+            remedy,
+        ));
+    }
+    Ok(Some(resolved))
+}
+
+fn mount_failed(mountpoint: &Path, error: &MountError) -> SetupError {
+    SetupError::new("mountpoint", Some(mountpoint), error, error.remedy())
+}
+
+/// Unmounts a union. Errors are printed on stderr.
+pub fn umount(mountpoint: &Path, lazy: bool) -> ExitCode {
+    match try_umount(mountpoint, lazy) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(EXIT_MOUNT)
+        }
+    }
+}
+
+fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
+    let failed = |problem: &dyn fmt::Display, remedy: &str| {
+        SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
+    };
+    let place = mount::resolve_mountpoint(mountpoint).map_err(|error| failed(&error, ""))?;
+    match mount::mount_at(&place) {
+        Ok(Some(entry)) if entry.is_union() => {}
+        Ok(Some(entry)) => {
+            let problem = format!(
+                "a filesystem of type {} is mounted there, not a union",
+                entry.fs_type.display()
+            );
+            return Err(failed(&problem, "use umount(8)"));
+        }
+        Ok(None) => {
+            return Err(failed(
+                &"nothing is mounted there",
+                "findmnt -t fuse.unionfuse lists the unions",
+            ));
+        }
+        Err(error) => log::debug!("the mount table cannot be read: {error}"),
+    }
+    mount::unmount(&place, lazy).map_err(|error| {
+        // fusermount3 has no error numbers, only words.
+        let busy = error.kind() == io::ErrorKind::ResourceBusy || error.to_string().contains("busy");
+        let remedy = if busy {
+            "end the programs that use it ('fuser -vm MNT' lists them), or add --lazy"
+        } else {
+            ""
+        };
+        failed(&format!("umount: {error}"), remedy)
+    })
+}

@@ -1,0 +1,79 @@
+//! Where messages go: stderr while somebody reads it, then the file named by [`LOG_FILE_VARIABLE`], or nowhere.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use log::LevelFilter;
+
+use crate::error::SetupError;
+
+/// Names the file a daemon appends its log to.
+pub const LOG_FILE_VARIABLE: &str = "UNIONFUSE_LOG";
+
+/// Whether stderr has become the log file: a line then needs a time.
+static IN_FILE: AtomicBool = AtomicBool::new(false);
+
+/// Starts logging to stderr: warnings, or everything of ours with `debug`; `RUST_LOG` overrides both.
+pub fn init(debug: bool) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Warn);
+    if debug {
+        builder.filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Debug);
+    }
+    builder.parse_default_env();
+    builder.format(|out, record| {
+        let level = record.level().as_str().to_ascii_lowercase();
+        if IN_FILE.load(Ordering::Relaxed) {
+            let time = out.timestamp_millis();
+            writeln!(
+                out,
+                "{time} unionfuse[{}]: {level}: {}",
+                std::process::id(),
+                record.args()
+            )
+        } else {
+            writeln!(out, "unionfuse: {level}: {}", record.args())
+        }
+    });
+    if builder.try_init().is_err() {
+        log::debug!("another logger is in place");
+    }
+}
+
+/// Opens the log file, if one is wanted.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_file() -> Result<Option<File>, SetupError> {
+    let Some(path) = std::env::var_os(LOG_FILE_VARIABLE).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let opened = File::options().append(true).create(true).open(&path);
+    let failed = |error| {
+        let problem = format_args!("open: {error}");
+        SetupError::new(
+            LOG_FILE_VARIABLE,
+            Some(Path::new(&path)),
+            problem,
+            "name a file that can be written",
+        )
+    };
+    opened.map(Some).map_err(failed)
+}
+
+/// To be called when stderr has become the log file, or `/dev/null`.
+pub fn detached(to_file: bool) {
+    IN_FILE.store(to_file, Ordering::Relaxed);
+    if !to_file {
+        log::set_max_level(LevelFilter::Off);
+    }
+}
+
+/// Tells the user of an error, on stderr.
+pub fn complain(error: impl Display) {
+    // Without a stderr there is nobody left to tell.
+    writeln!(io::stderr(), "unionfuse: {error}").ok();
+}

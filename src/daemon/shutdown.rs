@@ -1,0 +1,116 @@
+//! The end of a daemon by signal: flush, unmount, and never longer than [`GRACE`].
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{EXIT_SYSTEM, Place};
+use crate::sys::mount;
+
+/// From the first signal to the end of the process, whatever hangs.
+const GRACE: Duration = Duration::from_secs(5);
+/// How much of that the flush may take: the rest is for unmounting.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Stops the signals from ending the process; they wait until [`watch`] looks.
+pub fn subscribe() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+}
+
+/// Handles the signals from now on, in a thread of its own.
+pub fn watch(mut signals: Signals, place: Option<Place>) -> io::Result<()> {
+    let unmounted = Arc::new(AtomicBool::new(false));
+    let body = move || {
+        for (count, signal) in signals.forever().enumerate() {
+            log::info!("signal {signal}");
+            if count > 0 {
+                end(&unmounted);
+            }
+            begin(place.clone(), &unmounted);
+        }
+    };
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(body)
+        .map(drop)
+}
+
+fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
+    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]) {
+        log::debug!("sd_notify: {error}");
+    }
+    let done = Arc::clone(unmounted);
+    let worker = thread::Builder::new().name("unmount".to_owned()).spawn(move || {
+        // Without a place, somebody else has mounted: all we can do is end, and the mount is dead.
+        let detached = place.is_none_or(|place| flush_and_unmount(&place));
+        done.store(detached, Ordering::Relaxed);
+    });
+    let done = Arc::clone(unmounted);
+    let timer = thread::Builder::new().name("deadline".to_owned()).spawn(move || {
+        thread::sleep(GRACE);
+        log::warn!(
+            "still in use {} seconds after the signal: ending anyway",
+            GRACE.as_secs()
+        );
+        end(&done);
+    });
+    if let Err(error) = worker.and(timer) {
+        log::error!("start a thread: {error}");
+        end(unmounted);
+    }
+}
+
+fn end(unmounted: &AtomicBool) -> ! {
+    process::exit(if unmounted.load(Ordering::Relaxed) {
+        0
+    } else {
+        i32::from(EXIT_SYSTEM)
+    })
+}
+
+/// Whether the mount is gone from the tree.
+fn flush_and_unmount(place: &Place) -> bool {
+    let path = &place.mountpoint;
+    if !place.is_ours() {
+        log::warn!("'{}' is no longer our mount; not unmounting", path.display());
+        return false;
+    }
+    flush(place);
+    let Err(busy) = mount::unmount(path, false) else {
+        return true;
+    };
+    log::info!("umount '{}': {busy}; detaching it", path.display());
+    match mount::unmount(path, true) {
+        Ok(()) => true,
+        Err(error) => {
+            log::error!("umount '{}': {error}", path.display());
+            false
+        }
+    }
+}
+
+/// Writes back what the kernel still holds, while the workers serve. A flush that hangs is left behind.
+fn flush(place: &Place) {
+    let (sender, receiver) = mpsc::channel();
+    let path = place.mountpoint.clone();
+    let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
+        // The receiver gives up after a while; then nobody wants the result.
+        sender.send(mount::flush(&path)).ok();
+    });
+    let result = match flusher {
+        Ok(_) => receiver
+            .recv_timeout(FLUSH)
+            .unwrap_or_else(|error| Err(io::Error::other(error))),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        log::warn!("flush '{}': {error}", place.mountpoint.display());
+    }
+}

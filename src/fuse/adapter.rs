@@ -1,0 +1,558 @@
+//! Decodes a request, calls one operation of the union, replies once.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+
+use super::convert;
+use crate::config::SessionConfig;
+use crate::error::Result;
+use crate::ops::Union;
+use crate::types::{Entry, Kind, RenameMode, SetAttr};
+
+/// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// "For ever", in a form that the kernel can add to its clock.
+const FOREVER: Duration = Duration::from_secs(1 << 31);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Carries requests of the kernel to the union.
+pub(super) struct Adapter {
+    union: Union,
+    config: SessionConfig,
+    ttl: Duration,
+}
+
+impl Adapter {
+    pub(super) fn new(union: Union, config: SessionConfig) -> Self {
+        let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
+        Self { union, config, ttl }
+    }
+
+    fn reply_entry(&self, outcome: Result<Entry, Errno>, reply: ReplyEntry) {
+        match outcome {
+            Ok(entry) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+/// Runs one operation. A failure is logged and becomes its errno; a panic is a bug of ours, and the mount lives on.
+fn run<T>(name: &'static str, node: INodeNo, operation: impl FnOnce() -> Result<T>) -> Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            log::debug!("{name} of node {}: {error}", node.0);
+            Err(convert::errno(&error))
+        }
+        Err(_) => {
+            log::error!("{name} of node {}: panic, please report it", node.0);
+            Err(Errno::EIO)
+        }
+    }
+}
+
+fn reply_empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+fn reply_sized(outcome: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
+    match outcome {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(errno) => reply.error(errno),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_NO_OPEN_SUPPORT
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        if self.config.acl {
+            wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        if self.config.writeback {
+            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        let available = wanted & config.capabilities();
+        if available != wanted {
+            log::warn!(
+                "the kernel lacks {:?}: slower, or less exact",
+                wanted & !available
+            );
+        }
+        // Both are asked for within what the kernel offers, so neither can fail.
+        config
+            .add_capabilities(available)
+            .map_err(|_| io::Error::other("INIT flags"))?;
+        config
+            .set_max_write(MAX_WRITE)
+            .map_err(|_| io::Error::other("max_write"))?;
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match run("lookup", parent, || {
+            self.union.lookup(convert::node(parent), name)
+        }) {
+            Ok(Some(entry)) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
+            Ok(None) => reply.entry(&self.ttl, &convert::nothing(), Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        // There is no reply to a forget; a failure is in the log.
+        let _ = run("forget", ino, || {
+            self.union.forget(convert::node(ino), nlookup);
+            Ok(())
+        });
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match run("getattr", ino, || self.union.getattr(convert::node(ino))) {
+            Ok(attr) => reply.attr(&self.ttl, &convert::attr(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = SetAttr {
+            perm: mode,
+            uid,
+            gid,
+            size,
+            atime: atime.map(convert::new_time),
+            mtime: mtime.map(convert::new_time),
+        };
+        match run("setattr", ino, || {
+            self.union
+                .setattr(convert::caller(req, 0), convert::node(ino), change)
+        }) {
+            Ok(attr) => reply.attr(&self.ttl, &convert::attr(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match run("readlink", ino, || self.union.read_link(convert::node(ino))) {
+            Ok(target) => reply.data(target.as_encoded_bytes()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let caller = convert::caller(req, umask);
+        let kind = Kind::from_mode(mode);
+        let outcome = run("mknod", parent, || {
+            self.union.mknod(
+                caller,
+                convert::node(parent),
+                name,
+                kind,
+                mode,
+                convert::device(rdev),
+            )
+        });
+        self.reply_entry(outcome, reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let caller = convert::caller(req, umask);
+        let outcome = run("mkdir", parent, || {
+            self.union.mkdir(caller, convert::node(parent), name, mode)
+        });
+        self.reply_entry(outcome, reply);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let caller = convert::caller(req, 0);
+        let outcome = run("symlink", parent, || {
+            self.union
+                .symlink(caller, convert::node(parent), name, target.as_os_str())
+        });
+        self.reply_entry(outcome, reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(
+            run("unlink", parent, || {
+                self.union.unlink(convert::node(parent), name)
+            }),
+            reply,
+        );
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply_empty(
+            run("rmdir", parent, || self.union.rmdir(convert::node(parent), name)),
+            reply,
+        );
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        let outcome = run("rename", parent, || {
+            self.union.rename(
+                convert::node(parent),
+                name,
+                convert::node(newparent),
+                newname,
+                mode,
+            )
+        });
+        reply_empty(outcome, reply);
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let outcome = run("link", ino, || {
+            self.union
+                .link(convert::node(ino), convert::node(newparent), newname)
+        });
+        self.reply_entry(outcome, reply);
+    }
+
+    /// Refused once, after which the kernel opens files by itself and sends reads and writes by node.
+    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match run("read", ino, || {
+                self.union.read(convert::node(ino), offset, &mut buffer[..size])
+            }) {
+                Ok(count) => reply.data(&buffer[..count]),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        match run("write", ino, || {
+            self.union.write(convert::node(ino), offset, data, clear_set_id)
+        }) {
+            Ok((count, _)) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Refused once: nothing is to be done at close.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        reply_empty(
+            run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)),
+            reply,
+        );
+    }
+
+    /// Refused once, after which the kernel caches listings for as long as the directory is unchanged.
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let outcome = run("readdir", ino, || {
+            self.union
+                .read_dir(convert::node(ino), offset, false, &mut |entry| {
+                    let kind = convert::file_type(entry.kind);
+                    match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                })
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let outcome = run("readdirplus", ino, || {
+            self.union
+                .read_dir(convert::node(ino), offset, true, &mut |entry| {
+                    let attr = match &entry.attr {
+                        Some(attr) => convert::attr(attr),
+                        // The kernel takes only number and kind of `.` and `..`.
+                        None => fuser::FileAttr {
+                            ino: INodeNo(entry.node.0),
+                            kind: convert::file_type(entry.kind),
+                            ..convert::nothing()
+                        },
+                    };
+                    let ino = INodeNo(entry.node.0);
+                    match reply.add(ino, entry.cookie, &entry.name, &self.ttl, &attr, Generation(0)) {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
+                })
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.fsync(req, ino, fh, datasync, reply);
+    }
+
+    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        match run("statfs", ino, || self.union.statfs()) {
+            Ok(usage) => reply.statfs(
+                usage.blocks,
+                usage.blocks_free,
+                usage.blocks_available,
+                usage.files,
+                usage.files_free,
+                usage.block,
+                usage.name_max,
+                usage.fragment,
+            ),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let outcome = run("setxattr", ino, || {
+            self.union
+                .set_xattr(convert::caller(req, 0), convert::node(ino), name, value, flags)
+        });
+        reply_empty(outcome, reply);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let outcome = run("getxattr", ino, || self.union.get_xattr(convert::node(ino), name));
+        reply_sized(outcome, size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        reply_sized(
+            run("listxattr", ino, || self.union.list_xattr(convert::node(ino))),
+            size,
+            reply,
+        );
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        reply_empty(
+            run("removexattr", ino, || {
+                self.union.remove_xattr(convert::node(ino), name)
+            }),
+            reply,
+        );
+    }
+
+    /// Refused once: the kernel then makes a file by `mknod`, which with opens by itself is one request instead of two.
+    fn create(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let caller = convert::caller(req, 0);
+        let outcome = run("fallocate", ino, || {
+            self.union
+                .allocate(caller, convert::node(ino), mode, offset, length)
+        });
+        reply_empty(outcome, reply);
+    }
+
+    fn lseek(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) = (u64::try_from(offset), whence) else {
+            return reply.error(Errno::EINVAL);
+        };
+        match run("lseek", ino, || {
+            self.union
+                .seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)
+        }) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        req: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let caller = convert::caller(req, 0);
+        // The reply carries 32 bits; a shorter copy is asked for again.
+        let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
+        let from = (convert::node(ino_in), offset_in);
+        let to = (convert::node(ino_out), offset_out);
+        match run("copy_file_range", ino_in, || {
+            self.union.copy_range(caller, from, to, len)
+        }) {
+            Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}

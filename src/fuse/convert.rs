@@ -1,0 +1,161 @@
+//! Between the engine's values and `fuser`'s.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{FileAttr, FileType, INodeNo, Request, TimeOrNow};
+
+use crate::error::Error;
+use crate::types::{Attr, Caller, Kind, NewTime, NodeId, Time};
+
+pub(super) fn node(ino: INodeNo) -> NodeId {
+    NodeId(ino.0)
+}
+
+pub(super) fn caller(request: &Request, umask: u32) -> Caller {
+    Caller {
+        uid: request.uid(),
+        gid: request.gid(),
+        pid: request.pid(),
+        umask,
+    }
+}
+
+pub(super) fn errno(error: &Error) -> fuser::Errno {
+    fuser::Errno::from_i32(error.errno().raw_os_error())
+}
+
+pub(super) fn attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.node.0),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: system_time(attr.atime),
+        mtime: system_time(attr.mtime),
+        ctime: system_time(attr.ctime),
+        crtime: UNIX_EPOCH,
+        kind: file_type(attr.kind),
+        perm: attr.perm,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: attr.rdev,
+        blksize: attr.blksize,
+        flags: 0,
+    }
+}
+
+/// What a negative entry consists of: node 0 says "nothing here, remember that" (`FUSE_LOOKUP` in the protocol).
+pub(super) fn nothing() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+pub(super) fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
+        Kind::CharDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+/// A device number from the protocol's 32 bits (kernel: `new_decode_dev`).
+pub(super) fn device(encoded: u32) -> u64 {
+    let major = (encoded & 0xf_ff00) >> 8;
+    let minor = (encoded & 0xff) | ((encoded >> 12) & 0xf_ff00);
+    rustix::fs::makedev(major, minor)
+}
+
+pub(super) fn new_time(time: TimeOrNow) -> NewTime {
+    match time {
+        TimeOrNow::Now => NewTime::Now,
+        TimeOrNow::SpecificTime(time) => NewTime::At(from_system_time(time)),
+    }
+}
+
+fn system_time(time: Time) -> SystemTime {
+    let nanos = Duration::from_nanos(time.nsec.into());
+    let seconds = Duration::from_secs(time.sec.unsigned_abs());
+    let whole = if time.sec >= 0 {
+        UNIX_EPOCH.checked_add(seconds)
+    } else {
+        UNIX_EPOCH.checked_sub(seconds)
+    };
+    whole
+        .and_then(|whole| whole.checked_add(nanos))
+        .unwrap_or(UNIX_EPOCH)
+}
+
+fn from_system_time(time: SystemTime) -> Time {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => Time {
+            sec: seconds(after),
+            nsec: after.subsec_nanos(),
+        },
+        Err(error) => {
+            let before = error.duration();
+            match before.subsec_nanos() {
+                0 => Time {
+                    sec: -seconds(before),
+                    nsec: 0,
+                },
+                nanos => Time {
+                    sec: -seconds(before) - 1,
+                    nsec: 1_000_000_000 - nanos,
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_and_after_the_epoch() {
+        for time in [
+            Time { sec: 0, nsec: 0 },
+            Time {
+                sec: 1_700_000_000,
+                nsec: 999_999_999,
+            },
+            Time { sec: -1, nsec: 1 },
+            Time {
+                sec: -5_000_000,
+                nsec: 0,
+            },
+            Time {
+                sec: 10_000_000_000,
+                nsec: 7,
+            },
+        ] {
+            assert_eq!(from_system_time(system_time(time)), time);
+        }
+    }
+
+    #[test]
+    fn device_numbers() {
+        let rdev = device((0x12 << 8) | 0x34 | (0x5 << 20));
+        assert_eq!((rustix::fs::major(rdev), rustix::fs::minor(rdev)), (0x12, 0x534));
+    }
+}

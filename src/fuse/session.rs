@@ -1,0 +1,45 @@
+//! A mounted union, from the first message to the last.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use fuser::SessionACL;
+
+use super::adapter::Adapter;
+use crate::config::SessionConfig;
+use crate::ops::Union;
+
+/// More threads than cores: a request may wait for the disk while others can be answered.
+const DEFAULT_THREADS: usize = 4;
+
+/// A union being served to the kernel.
+pub struct Session {
+    inner: fuser::Session<Adapter>,
+}
+
+impl Session {
+    /// Greets the kernel on `device`, a mounted `/dev/fuse` descriptor, and agrees on what it may cache.
+    ///
+    /// # Errors
+    /// When the kernel is too old (Linux 5.4 is enough) or the mount is gone already.
+    pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
+        let mut options = fuser::Config::default();
+        options.n_threads = Some(if config.threads == 0 {
+            DEFAULT_THREADS
+        } else {
+            config.threads
+        });
+        let adapter = Adapter::new(union, *config);
+        // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
+        let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
+        Ok(Self { inner })
+    }
+
+    /// Answers requests until the union is unmounted.
+    ///
+    /// # Errors
+    /// When the device fails; being unmounted is no failure.
+    pub fn run(self) -> io::Result<()> {
+        self.inner.run()
+    }
+}

@@ -1,0 +1,194 @@
+//! A directory of one layer.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::fd_cache::FdCache;
+use super::stack::LayerInfo;
+use super::store::Store;
+use crate::sys::{At, Error, Result};
+
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+/// How often a directory that moved while it was being opened is looked for again.
+const MOVES: usize = 16;
+
+/// A directory of one layer, known by its parent and name, never by a path. A lower directory's place never changes; an
+/// upper one's changes only through [`RealDir::moved`] and [`RealDir::detach`].
+#[derive(Debug)]
+pub struct RealDir {
+    key: u64,
+    layer: Arc<LayerInfo>,
+    ino: u64,
+    place: RwLock<Place>,
+    /// Set once a full listing has shown that no AUFS mark (`.wh.…`) lies in it.
+    no_aufs_marks: AtomicBool,
+    /// `overlay.opaque` is `x`: zero-size files with `overlay.whiteout` in it are whiteouts.
+    xattr_whiteouts: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Held(Arc<OwnedFd>),
+    Child { parent: Arc<RealDir>, name: Arc<OsStr> },
+}
+
+impl RealDir {
+    /// The root of a layer, which stays open.
+    pub fn root(layer: Arc<LayerInfo>, ino: u64, fd: Arc<OwnedFd>) -> Arc<Self> {
+        Self::at(layer, ino, Place::Held(fd))
+    }
+
+    /// The directory `name` in `parent`, which has inode number `ino` in its layer.
+    pub fn child(parent: &Arc<Self>, name: Arc<OsStr>, ino: u64) -> Arc<Self> {
+        Self::at(
+            parent.layer.clone(),
+            ino,
+            Place::Child {
+                parent: parent.clone(),
+                name,
+            },
+        )
+    }
+
+    fn at(layer: Arc<LayerInfo>, ino: u64, place: Place) -> Arc<Self> {
+        Arc::new(Self {
+            key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
+            layer,
+            ino,
+            place: RwLock::new(place),
+            no_aufs_marks: AtomicBool::new(false),
+            xattr_whiteouts: AtomicBool::new(false),
+        })
+    }
+
+    /// The layer it is in.
+    pub fn layer(&self) -> &Arc<LayerInfo> {
+        &self.layer
+    }
+
+    /// Its inode number in the layer.
+    pub fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    /// The key of its descriptor in the cache.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Records a rename of the directory itself.
+    pub fn moved(&self, parent: &Arc<Self>, name: Arc<OsStr>) {
+        let old = std::mem::replace(
+            &mut *self.place.write(),
+            Place::Child {
+                parent: parent.clone(),
+                name,
+            },
+        );
+        drop(old);
+    }
+
+    /// Records that the directory has no name any more; `fd` keeps it reachable.
+    pub fn detach(&self, fd: Arc<OwnedFd>) {
+        let old = std::mem::replace(&mut *self.place.write(), Place::Held(fd));
+        drop(old);
+    }
+
+    /// Whether AUFS marks may lie in it.
+    pub fn may_have_aufs_marks(&self) -> bool {
+        !self.no_aufs_marks.load(Ordering::Relaxed)
+    }
+
+    /// Records that a full listing showed no AUFS mark.
+    pub fn has_no_aufs_marks(&self) {
+        self.no_aufs_marks.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether zero-size files marked `overlay.whiteout` in it are whiteouts.
+    pub fn has_xattr_whiteouts(&self) -> bool {
+        self.xattr_whiteouts.load(Ordering::Relaxed)
+    }
+
+    /// Records an `overlay.opaque` of `x`.
+    pub fn set_xattr_whiteouts(&self) {
+        self.xattr_whiteouts.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Opens directories of layers, keeping a bounded number of them open.
+#[derive(Debug)]
+pub struct DirOpener {
+    store: Arc<dyn Store>,
+    cache: FdCache<OwnedFd>,
+}
+
+impl DirOpener {
+    /// Keeps about `capacity` directories open.
+    pub fn new(store: Arc<dyn Store>, capacity: usize) -> Self {
+        Self {
+            store,
+            cache: FdCache::new(capacity),
+        }
+    }
+
+    /// An `O_PATH` descriptor of the directory.
+    ///
+    /// # Errors
+    /// `ESTALE` when the layer was changed behind our back and something else has the name.
+    pub fn open(&self, dir: &RealDir) -> Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.cache.get(dir.key) {
+            return Ok(fd);
+        }
+        let mut last = Errno::STALE;
+        for _ in 0..MOVES {
+            let (parent, name) = match &*dir.place.read() {
+                Place::Held(fd) => return Ok(fd.clone()),
+                Place::Child { parent, name } => (parent.clone(), name.clone()),
+            };
+            if let Some(fd) = dir.layer.covered(parent.ino, &name) {
+                return Ok(fd);
+            }
+            let parent_fd = self.open(&parent)?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY;
+            match self.store.open(At::new(parent_fd.as_fd(), &name), flags, 0) {
+                Ok(fd) if !dir.layer.is_upper() || self.store.stat_fd(fd.as_fd())?.ino == dir.ino => {
+                    let fd = Arc::new(fd);
+                    self.cache.insert(dir.key, fd.clone());
+                    return Ok(fd);
+                }
+                Ok(_) => last = Errno::STALE,
+                Err(error) if dir.layer.is_upper() && error.errno() == Errno::NOENT => last = Errno::NOENT,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new("openat", last))
+    }
+
+    /// Keeps a descriptor that was opened otherwise.
+    pub fn adopt(&self, dir: &RealDir, fd: Arc<OwnedFd>) {
+        self.cache.insert(dir.key, fd);
+    }
+
+    /// Closes the descriptor of a directory that is no longer used.
+    pub fn close(&self, dir: &RealDir) {
+        self.cache.remove(dir.key);
+    }
+
+    /// A descriptor whose entries can be read, at the directory's beginning.
+    pub fn open_for_reading(&self, dir: &RealDir) -> Result<OwnedFd> {
+        let fd = self.open(dir)?;
+        open_readable(&*self.store, &dir.layer, fd.as_fd())
+    }
+}
+
+fn open_readable(store: &dyn Store, layer: &LayerInfo, dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    layer.open_untouched(store, At::new(dir, OsStr::new(".")), flags)
+}

@@ -1,0 +1,12 @@
+//! Layers: the directories a union is made of, what is written in them, and how changes are prepared.
+
+pub mod copy_data;
+pub mod dir;
+pub mod fd_cache;
+pub mod marker;
+pub mod open;
+pub mod origin;
+pub mod probe;
+pub mod stack;
+pub mod staging;
+pub mod store;

@@ -1,0 +1,136 @@
+//! The stack of layers a union is made of.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::dir::RealDir;
+use super::origin::HandleDecoder;
+use super::staging::Staging;
+use super::store::Store;
+use crate::sys::{At, Result};
+
+/// The number of a layer in the stack: 0 is the upperdir, lowerdirs count from 1, top-most first.
+pub type LayerIndex = u16;
+
+/// What is known of a layer as a whole.
+#[derive(Debug)]
+pub struct LayerInfo {
+    /// Its number in the stack.
+    pub index: LayerIndex,
+    /// As the user named it, for messages.
+    pub path: PathBuf,
+    /// Device number of its filesystem.
+    pub dev: u64,
+    /// The number of its filesystem among those of the stack.
+    pub filesystem: u16,
+    /// Where the union's own mountpoint lies in this layer, when it does.
+    pub mountpoint: Option<Covered>,
+    /// What its directory offsets are like.
+    pub offsets: Offsets,
+    /// Cleared once the kernel refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
+    pub no_atime: AtomicBool,
+}
+
+/// What `d_off` looks like on a filesystem: whether a listing can be resumed from it with one bit less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// 63-bit hashes (ext4).
+    Hashes,
+    /// Numbers below 2^62, but for one behind the last entry (xfs, btrfs, tmpfs, squashfs, erofs).
+    Small,
+    /// Not known to be either.
+    Unknown,
+}
+
+impl Offsets {
+    /// By the magic number of the filesystem (statfs(2)).
+    pub fn of(magic: u64) -> Self {
+        match magic {
+            0xEF53 => Self::Hashes,
+            0x5846_5342 | 0x9123_683E | 0x0102_1994 | 0x7371_7368 | 0xE0F5_E1E2 => Self::Small,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A directory of a layer that the union is mounted on: reached through a descriptor from before the mount, because its name
+/// leads into the union itself.
+#[derive(Debug)]
+pub struct Covered {
+    /// Inode number of its parent in the layer.
+    pub parent: u64,
+    /// Its name.
+    pub name: OsString,
+    /// Itself, opened before the mount.
+    pub fd: Arc<OwnedFd>,
+}
+
+impl LayerInfo {
+    /// Whether this is the upperdir.
+    pub fn is_upper(&self) -> bool {
+        self.index == 0
+    }
+
+    /// The descriptor to use instead of `name` in the directory with inode number `parent`, if the mountpoint is there.
+    pub fn covered(&self, parent: u64, name: &OsStr) -> Option<Arc<OwnedFd>> {
+        let covered = self.mountpoint.as_ref()?;
+        (covered.parent == parent && covered.name == name).then(|| covered.fd.clone())
+    }
+
+    /// Opens for reading; a lower layer's access times stay as they are wherever the kernel lets us.
+    pub fn open_untouched(&self, store: &dyn Store, at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
+        if !self.is_upper() && self.no_atime.load(Ordering::Relaxed) {
+            match store.open(at, flags | OFlags::NOATIME, 0) {
+                Err(error) if error.errno() == Errno::PERM => {}
+                other => return other,
+            }
+            let opened = store.open(at, flags, 0)?;
+            self.no_atime.store(false, Ordering::Relaxed);
+            return Ok(opened);
+        }
+        store.open(at, flags, 0)
+    }
+}
+
+/// One filesystem that layers lie on.
+#[derive(Debug, Clone)]
+pub struct Filesystem {
+    /// Its device number.
+    pub dev: u64,
+    /// Its UUID; zeros when it has none.
+    pub uuid: [u8; 16],
+    /// How its file handles carry inode numbers, when that is known.
+    pub decoder: Option<HandleDecoder>,
+    /// Whether it gives file handles at all.
+    pub handles: bool,
+}
+
+/// The writable layer.
+#[derive(Debug)]
+pub struct Upper {
+    /// Its root.
+    pub root: Arc<RealDir>,
+    /// Where changes are prepared.
+    pub staging: Staging,
+    /// How marks are written.
+    pub format: super::probe::Format,
+    /// Held as long as the mount lives, so that no second mount takes the same upperdir.
+    pub lock: OwnedFd,
+}
+
+/// All layers, opened.
+#[derive(Debug)]
+pub struct Stack {
+    /// The writable layer, if any.
+    pub upper: Option<Upper>,
+    /// The roots of the lowerdirs, top-most first.
+    pub lowers: Arc<[Arc<RealDir>]>,
+    /// The filesystems they lie on.
+    pub filesystems: Vec<Filesystem>,
+}

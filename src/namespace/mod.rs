@@ -1,0 +1,8 @@
+//! The union as one namespace: which entries it shows, and the nodes the kernel knows.
+
+pub mod ino;
+pub mod locks;
+pub mod node;
+pub mod resolve;
+pub mod table;
+pub mod walk;

@@ -1,0 +1,192 @@
+//! Nodes: the files and directories the kernel knows. State lives here, never on a name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::walk::DirStack;
+use crate::layer::dir::RealDir;
+use crate::types::{Kind, NodeId, RealId};
+
+/// One file or directory of the union, however many names it has.
+#[derive(Debug)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Its kind, which never changes.
+    pub kind: Kind,
+    /// References: the kernel's lookups and the nodes that have this one as a parent. Changed only by the table, under the
+    /// lock of the entry; never raised from zero.
+    pub(super) refs: AtomicU64,
+    /// Serialises changes of this node: copy-up, and for a directory changes of its entries. Held across system calls, so
+    /// never taken while a lock of a table is; several at once only through [`super::locks::lock`].
+    pub(super) gate: Mutex<()>,
+    /// What the node is at present. Never locked across a system call.
+    pub state: RwLock<State>,
+}
+
+/// What a node is at present.
+#[derive(Debug)]
+pub struct State {
+    /// Its names in the union that are known; the first is the one to work with. Empty for the root and for removed files.
+    pub links: Links,
+    /// Where its content is.
+    pub body: Body,
+}
+
+/// A name in the union.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The directory.
+    pub parent: Arc<Node>,
+    /// The name in it.
+    pub name: Arc<OsStr>,
+    /// The upperdir has the file under this name; always so for a directory's or file's only name once it is copied up.
+    pub in_upper: bool,
+}
+
+/// The known names of a node: nearly always one.
+pub type Links = smallvec::SmallVec<[Link; 1]>;
+
+/// Where a node's content is.
+#[derive(Debug)]
+pub enum Body {
+    /// In a lowerdir.
+    Lower(LowerFile),
+    /// In the upperdir.
+    Upper(Box<UpperFile>),
+    /// A directory, in any number of layers.
+    Directory(Box<Directory>),
+}
+
+/// A file that has not been copied up. Its place never changes.
+#[derive(Debug, Clone)]
+pub struct LowerFile {
+    /// Its directory in the lowerdir.
+    pub dir: Arc<RealDir>,
+    /// Its name there.
+    pub name: Arc<OsStr>,
+    /// Its identity.
+    pub real: RealId,
+    /// It has other names in the lowerdir.
+    pub has_links: bool,
+}
+
+/// A file of the upperdir.
+#[derive(Debug, Clone)]
+pub struct UpperFile {
+    /// Its identity.
+    pub real: RealId,
+    /// How it is reached.
+    pub home: Home,
+    /// All its names in lowerdirs stand for it too: it was copied up by this mount, or is in the index.
+    pub covers_links: bool,
+    /// Its entry in the index.
+    pub index: Option<Arc<IndexEntry>>,
+}
+
+/// A copied-up hard link's entry in the index.
+#[derive(Debug)]
+pub struct IndexEntry {
+    /// Name in the index directory.
+    pub name: OsString,
+    /// Number of links in the union less the number of links of the upper file, as of the last change.
+    pub extra_links: std::sync::atomic::AtomicI64,
+}
+
+/// How an upper file is reached.
+#[derive(Debug, Clone)]
+pub enum Home {
+    /// By the name of its first link, which is in the upperdir.
+    Named,
+    /// By its entry in the index: no name of it is in the upperdir yet.
+    Indexed,
+    /// By a descriptor: it has no name that we know of.
+    Held(Arc<OwnedFd>),
+    /// By a name in the work directory: it was removed while in use, and descriptors were scarce.
+    Parked(OsString),
+}
+
+/// A directory.
+#[derive(Debug)]
+pub struct Directory {
+    /// The layers' directories it is made of.
+    pub stack: DirStack,
+    /// The mark `overlay.redirect` on the upper one.
+    pub redirect: Option<Box<[u8]>>,
+    /// The upper one is marked `overlay.impure`.
+    pub impure: bool,
+    /// Whether it has a default ACL; `None`: not yet asked.
+    pub default_acl: Option<bool>,
+    /// Removed from the union; nothing can be made in it any more.
+    pub removed: bool,
+    /// Counts changes of its entries.
+    pub changes: u64,
+}
+
+impl Node {
+    /// A node with one reference.
+    pub fn new(id: NodeId, kind: Kind, links: Links, body: Body) -> Self {
+        Self {
+            id,
+            kind,
+            refs: AtomicU64::new(1),
+            gate: Mutex::new(()),
+            state: RwLock::new(State { links, body }),
+        }
+    }
+
+    /// Whether this is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == Kind::Directory
+    }
+
+    /// The directory's layers; `None` for other files.
+    pub fn stack(&self) -> Option<DirStack> {
+        match &self.state.read().body {
+            Body::Directory(directory) => Some(directory.stack.clone()),
+            _ => None,
+        }
+    }
+
+    /// The name to work with.
+    pub fn link(&self) -> Option<Link> {
+        self.state.read().links.first().cloned()
+    }
+
+    /// Whether the file is in the upperdir (for a directory: has an upper part).
+    pub fn is_upper(&self) -> bool {
+        match &self.state.read().body {
+            Body::Lower(_) => false,
+            Body::Upper(_) => true,
+            Body::Directory(directory) => directory.stack.upper.is_some(),
+        }
+    }
+
+    /// Runs `change` on the directory's state; `None` for other files.
+    pub fn with_dir<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> Option<T> {
+        match &mut self.state.write().body {
+            Body::Directory(directory) => Some(change(directory)),
+            _ => None,
+        }
+    }
+
+    /// Runs `look` on the directory's state; `None` for other files.
+    pub fn peek_dir<T>(&self, look: impl FnOnce(&Directory) -> T) -> Option<T> {
+        match &self.state.read().body {
+            Body::Directory(directory) => Some(look(directory)),
+            _ => None,
+        }
+    }
+
+    /// The upper file's entry in the index.
+    pub fn index_entry(&self) -> Option<Arc<IndexEntry>> {
+        match &self.state.read().body {
+            Body::Upper(upper) => upper.index.clone(),
+            _ => None,
+        }
+    }
+}

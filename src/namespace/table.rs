@@ -1,0 +1,232 @@
+//! The table of live nodes.
+
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use rustc_hash::FxHasher;
+
+use super::ino::Numbers;
+use super::node::{Body, Link, Node};
+use crate::types::{NodeId, RealId};
+
+type Map<K, V> = DashMap<K, V, BuildHasherDefault<FxHasher>>;
+
+/// All nodes that the kernel, or a child node, refers to. A number stands for one node at a time: when a second file claims
+/// a number that is taken, it gets a counted one.
+#[derive(Debug)]
+pub struct Table {
+    nodes: Map<u64, Arc<Node>>,
+    /// Files whose node has another number than their own: copied-up ones by their upper identity, and those whose number
+    /// was taken.
+    renumbered: Map<RealId, NodeId>,
+    numbers: Numbers,
+    live: AtomicUsize,
+}
+
+/// The node of a file that was looked up.
+#[derive(Debug)]
+pub struct Interned {
+    /// The node, with one more reference.
+    pub node: Arc<Node>,
+    /// It was not in the table before.
+    pub created: bool,
+}
+
+impl Table {
+    /// A table that holds the root only.
+    pub fn new(numbers: Numbers, root: Node) -> Self {
+        let nodes = Map::default();
+        nodes.insert(root.id.0, Arc::new(root));
+        Self {
+            nodes,
+            renumbered: Map::default(),
+            numbers,
+            live: AtomicUsize::new(1),
+        }
+    }
+
+    /// How numbers are given out.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// The number of live nodes.
+    pub fn len(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Whether no node lives; never true, the root does.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A live node.
+    pub fn get(&self, id: NodeId) -> Option<Arc<Node>> {
+        self.nodes.get(&id.0).map(|entry| entry.value().clone())
+    }
+
+    /// The number under which the file `real` is live although it is not its own.
+    pub fn renumbered(&self, real: RealId) -> Option<NodeId> {
+        if self.renumbered.is_empty() {
+            None
+        } else {
+            self.renumbered.get(&real).map(|entry| *entry.value())
+        }
+    }
+
+    /// Records that `real` is (part of) the live node `id`.
+    pub fn renumber(&self, real: RealId, id: NodeId) {
+        self.renumbered.insert(real, id);
+    }
+
+    /// The node of the file `real` whose number should be `wanted`, with one more reference. `is_same` tells whether a live
+    /// node with that number is this file; `make` makes the node and must not touch the table.
+    pub fn intern(
+        &self,
+        wanted: Option<NodeId>,
+        real: RealId,
+        is_same: impl Fn(&Node) -> bool,
+        make: impl FnOnce(NodeId) -> Node,
+    ) -> Interned {
+        let known = self.renumbered(real);
+        let mut id = known.or(wanted).unwrap_or_else(|| self.numbers.counted());
+        if known.is_none() && wanted.is_none() {
+            self.renumbered.insert(real, id);
+        }
+        loop {
+            match self.nodes.entry(id.0) {
+                Entry::Occupied(entry) if known == Some(id) || is_same(entry.get()) => {
+                    entry.get().refs.fetch_add(1, Ordering::Relaxed);
+                    return Interned {
+                        node: entry.get().clone(),
+                        created: false,
+                    };
+                }
+                Entry::Occupied(entry) => {
+                    drop(entry);
+                    id = self.numbers.counted();
+                    self.renumbered.insert(real, id);
+                }
+                Entry::Vacant(entry) => {
+                    let node = Arc::new(make(id));
+                    entry.insert(node.clone());
+                    self.live.fetch_add(1, Ordering::Relaxed);
+                    return Interned { node, created: true };
+                }
+            }
+        }
+    }
+
+    /// One more reference to a node that has some: a child's.
+    pub fn pin(&self, node: &Node) {
+        node.refs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes `count` references back. Returns the nodes that are gone now: this one, and parents that only it referred to.
+    pub fn forget(&self, id: NodeId, count: u64) -> Vec<Arc<Node>> {
+        let mut gone = Vec::new();
+        let mut pending = vec![(id, count)];
+        while let Some((id, count)) = pending.pop() {
+            if id == NodeId::ROOT {
+                continue;
+            }
+            let removed = self.nodes.remove_if(&id.0, |_, node| {
+                let before = node
+                    .refs
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refs| {
+                        Some(refs.saturating_sub(count))
+                    });
+                before.unwrap_or(0) <= count
+            });
+            if let Some((_, node)) = removed {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+                self.release(&node, &mut pending);
+                gone.push(node);
+            }
+        }
+        gone
+    }
+
+    fn release(&self, node: &Node, pending: &mut Vec<(NodeId, u64)>) {
+        let mut state = node.state.write();
+        let links = std::mem::take(&mut state.links);
+        pending.extend(links.iter().map(|Link { parent, .. }| (parent.id, 1)));
+        let real = match &state.body {
+            Body::Lower(lower) => Some(lower.real),
+            Body::Upper(upper) => Some(upper.real),
+            Body::Directory(directory) => directory.stack.all().next().map(|dir| RealId {
+                dev: dir.layer().dev,
+                ino: dir.ino(),
+            }),
+        };
+        drop(state);
+        if let Some(real) = real
+            && !self.renumbered.is_empty()
+        {
+            self.renumbered.remove_if(&real, |_, id| *id == node.id);
+        }
+        drop(links);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::node::{Home, Links, UpperFile};
+    use crate::types::Kind;
+
+    fn file(id: NodeId, ino: u64) -> Node {
+        let upper = UpperFile {
+            real: RealId { dev: 1, ino },
+            home: Home::Named,
+            covers_links: false,
+            index: None,
+        };
+        Node::new(id, Kind::File, Links::new(), Body::Upper(Box::new(upper)))
+    }
+
+    fn table() -> Table {
+        Table::new(Numbers::new(Vec::new()), file(NodeId::ROOT, 2))
+    }
+
+    fn intern(table: &Table, wanted: u64, ino: u64) -> Interned {
+        let is_same =
+            |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real.ino == ino);
+        table.intern(Some(NodeId(wanted)), RealId { dev: 1, ino }, is_same, |id| {
+            file(id, ino)
+        })
+    }
+
+    #[test]
+    fn a_file_has_one_node_until_it_is_forgotten() {
+        let table = table();
+        let first = intern(&table, 10, 10);
+        let second = intern(&table, 10, 10);
+        assert!(first.created && !second.created && Arc::ptr_eq(&first.node, &second.node));
+        assert!(table.forget(NodeId(10), 1).is_empty());
+        assert_eq!(table.forget(NodeId(10), 1).len(), 1);
+        assert!(table.get(NodeId(10)).is_none());
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn two_files_never_share_a_number() {
+        let table = table();
+        let first = intern(&table, 10, 10).node;
+        let second = intern(&table, 10, 11).node;
+        assert_ne!(first.id, second.id);
+        assert_eq!(intern(&table, 10, 11).node.id, second.id);
+        assert_eq!(table.forget(second.id, 2).len(), 1);
+        assert_eq!(table.renumbered(RealId { dev: 1, ino: 11 }), None);
+    }
+
+    #[test]
+    fn the_root_is_never_forgotten() {
+        let table = table();
+        assert!(table.forget(NodeId::ROOT, 100).is_empty());
+        assert!(table.get(NodeId::ROOT).is_some());
+    }
+}

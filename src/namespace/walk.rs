@@ -1,0 +1,434 @@
+//! Looking a name up in the layers of a directory.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::resolve::{self, Finding, Shown};
+use crate::error::{Error, Result};
+use crate::layer::dir::{DirOpener, RealDir};
+use crate::layer::marker::{self, AUFS_OPAQUE, Marks};
+use crate::layer::store::Store;
+use crate::sys::At;
+use crate::types::{Kind, Stat};
+
+/// The directories of the layers that a directory of the union is made of.
+#[derive(Debug, Clone)]
+pub struct DirStack {
+    /// In the upperdir.
+    pub upper: Option<Arc<RealDir>>,
+    /// In the lowerdirs, top-most first.
+    pub lowers: Arc<[Arc<RealDir>]>,
+}
+
+impl DirStack {
+    /// Whether more than one layer may hold entries.
+    pub fn is_merged(&self) -> bool {
+        self.lowers.len() + usize::from(self.upper.is_some()) > 1
+    }
+
+    /// The only layer's directory, when there is just one.
+    pub fn sole(&self) -> Option<&Arc<RealDir>> {
+        match (&self.upper, &*self.lowers) {
+            (Some(upper), []) => Some(upper),
+            (None, [lower]) => Some(lower),
+            _ => None,
+        }
+    }
+
+    /// All directories, top-most first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<RealDir>> {
+        self.upper.iter().chain(self.lowers.iter())
+    }
+}
+
+/// Something found in one layer.
+#[derive(Debug)]
+pub struct Found {
+    /// The directory it is in.
+    pub dir: Arc<RealDir>,
+    /// Its name there (another one than in the union below a redirect).
+    pub name: Arc<OsStr>,
+    /// What it is.
+    pub stat: Stat,
+    /// The marks on it; read of directories, and of upper files where an origin may be recorded.
+    pub marks: Marks,
+}
+
+impl Found {
+    /// The found directory as one to look further in.
+    pub fn open_dir(&self) -> Arc<RealDir> {
+        let dir = RealDir::child(&self.dir, self.name.clone(), self.stat.ino);
+        if self.marks.xattr_whiteouts {
+            dir.set_xattr_whiteouts();
+        }
+        dir
+    }
+}
+
+/// What the layers hold under a name.
+#[derive(Debug, Default)]
+pub struct Located {
+    /// Whether the upperdir has a whiteout there.
+    pub whiteout: bool,
+    /// What the upperdir contributes to the union.
+    pub upper: Option<Found>,
+    /// What lowerdirs contribute, top-most first: several directories, or one file (only without `upper`).
+    pub lowers: Vec<Found>,
+}
+
+impl Located {
+    /// The entry the union shows: the top-most contribution.
+    pub fn shown(&self) -> Option<&Found> {
+        self.upper.as_ref().or_else(|| self.lowers.first())
+    }
+
+    /// Whether nothing is shown.
+    pub fn is_absent(&self) -> bool {
+        self.shown().is_none()
+    }
+}
+
+/// What to look at in the upperdir, beside what the union shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origins {
+    /// The directory holds entries with a recorded origin: read the marks of files too.
+    Read,
+    /// No entry has one.
+    None,
+}
+
+/// Walks layers.
+#[derive(Debug, Clone, Copy)]
+pub struct Walker<'a> {
+    /// Where the layers are.
+    pub store: &'a dyn Store,
+    /// Opens their directories.
+    pub dirs: &'a DirOpener,
+    /// The roots of the lowerdirs, from which absolute redirects start.
+    pub roots: &'a Arc<[Arc<RealDir>]>,
+}
+
+/// Where the layers below a redirect are looked in: a name in the parent, or a path from their roots.
+#[derive(Debug, Clone)]
+enum Target {
+    Name(Arc<OsStr>),
+    Path(Vec<Arc<OsStr>>),
+}
+
+impl Walker<'_> {
+    /// Finds what the union shows under `name` in `parent`.
+    ///
+    /// # Errors
+    /// Those of the layers; `EINVAL` for a broken redirect.
+    pub fn locate(&self, parent: &DirStack, name: &Arc<OsStr>, origins: Origins) -> Result<Located> {
+        let mut located = Located::default();
+        let mut shown = Shown::Nothing;
+        let mut target = Target::Name(name.clone());
+        let mut below = &parent.lowers;
+        if let Some(upper) = &parent.upper {
+            let (finding, found) = self.inspect(upper, name, origins, !below.is_empty())?;
+            located.whiteout = finding == Finding::Whiteout;
+            let (next, verdict) = resolve::take(shown, finding);
+            shown = next;
+            if let (true, Some(found)) = (verdict.shows, found) {
+                if let Some(redirect) = &found.marks.redirect {
+                    target = target.redirected(redirect)?;
+                }
+                located.upper = Some(found);
+            }
+            if verdict.last {
+                return Ok(located);
+            }
+        }
+        if matches!(target, Target::Path(_)) {
+            below = self.roots;
+        }
+        let mut position = 0;
+        while let Some(dir) = below.get(position) {
+            position += 1;
+            let Step {
+                finding,
+                found,
+                stop,
+                next,
+            } = self.look(dir, &target, position < below.len())?;
+            let (after, verdict) = resolve::take(shown, finding);
+            shown = after;
+            if let (true, Some(found)) = (verdict.shows, found) {
+                located.lowers.push(found);
+            }
+            if verdict.last || stop {
+                break;
+            }
+            if let Some(next) = next {
+                if matches!(next, Target::Path(_)) && !Arc::ptr_eq(below, self.roots) {
+                    position = usize::from(dir.layer().index);
+                    below = self.roots;
+                }
+                target = next;
+            }
+        }
+        Ok(located)
+    }
+
+    fn look(&self, dir: &Arc<RealDir>, target: &Target, more: bool) -> Result<Step> {
+        match target {
+            Target::Name(name) => {
+                let (finding, found) = self.inspect(dir, name, Origins::None, more)?;
+                let redirect = found.as_ref().and_then(|found| found.marks.redirect.as_deref());
+                let next = redirect.map(|redirect| target.redirected(redirect)).transpose()?;
+                Ok(Step {
+                    finding,
+                    found,
+                    stop: false,
+                    next,
+                })
+            }
+            Target::Path(path) => self.look_by_path(dir, path),
+        }
+    }
+
+    /// Follows an absolute redirect within one layer, from its root.
+    fn look_by_path(&self, root: &Arc<RealDir>, path: &[Arc<OsStr>]) -> Result<Step> {
+        let mut dir = root.clone();
+        let mut next = path.to_vec();
+        let mut redirected = false;
+        for (depth, name) in path.iter().enumerate() {
+            let remaining = path.len() - depth - 1;
+            let (finding, found) = self.inspect(&dir, name, Origins::None, true)?;
+            if let Some(redirect) = found.as_ref().and_then(|found| found.marks.redirect.as_deref()) {
+                let at = next.len() - remaining - 1;
+                redirect_component(&mut next, at, redirect)?;
+                redirected = true;
+            }
+            if remaining == 0 {
+                let next = redirected.then_some(Target::Path(next));
+                return Ok(Step {
+                    finding,
+                    found,
+                    stop: false,
+                    next,
+                });
+            }
+            match (finding, found) {
+                (Finding::Directory { opaque }, Some(found)) => {
+                    dir = found.open_dir();
+                    if opaque {
+                        let mut step = self.look_by_path(&dir, &path[depth + 1..])?;
+                        step.stop = true;
+                        return Ok(step);
+                    }
+                }
+                (Finding::Absent, _) => {
+                    let next = redirected.then_some(Target::Path(next));
+                    return Ok(Step {
+                        finding: Finding::Absent,
+                        found: None,
+                        stop: false,
+                        next,
+                    });
+                }
+                _ => {
+                    return Ok(Step {
+                        finding: Finding::Absent,
+                        found: None,
+                        stop: true,
+                        next: None,
+                    });
+                }
+            }
+        }
+        Ok(Step {
+            finding: Finding::Absent,
+            found: None,
+            stop: true,
+            next: None,
+        })
+    }
+
+    /// What one layer holds under a name. `more` says that layers further down may matter.
+    fn inspect(
+        &self,
+        dir: &Arc<RealDir>,
+        name: &Arc<OsStr>,
+        origins: Origins,
+        more: bool,
+    ) -> Result<(Finding, Option<Found>)> {
+        let covered = dir.layer().covered(dir.ino(), name);
+        let fd = match &covered {
+            Some(fd) => fd.clone(),
+            None => self.dirs.open(dir)?,
+        };
+        let at = match &covered {
+            Some(_) => At::this(fd.as_fd()),
+            None => At::new(fd.as_fd(), name),
+        };
+        let Some(stat) = self.stat(at)? else {
+            let hidden = more && self.has_aufs_whiteout(dir, name)?;
+            return Ok((
+                if hidden {
+                    Finding::Whiteout
+                } else {
+                    Finding::Absent
+                },
+                None,
+            ));
+        };
+        if stat.is_whiteout_device() {
+            return Ok((Finding::Whiteout, None));
+        }
+        let mut found = Found {
+            dir: dir.clone(),
+            name: name.clone(),
+            stat,
+            marks: Marks::default(),
+        };
+        if !stat.is_dir() {
+            return self.inspect_file(at, found, origins);
+        }
+        found.marks = Marks::read(self.store, at)?;
+        let opaque = found.marks.opaque
+            || (more && (self.has_aufs_whiteout(dir, name)? || self.has_aufs_opaque(dir, at)?));
+        Ok((Finding::Directory { opaque }, Some(found)))
+    }
+
+    fn inspect_file(
+        &self,
+        at: At<'_>,
+        mut found: Found,
+        origins: Origins,
+    ) -> Result<(Finding, Option<Found>)> {
+        let stat = &found.stat;
+        let may_be_whiteout = found.dir.has_xattr_whiteouts() && stat.kind() == Kind::File && stat.size == 0;
+        let may_be_metacopy = stat.kind() == Kind::File && stat.size > 0 && stat.blocks == 0;
+        let readable = !matches!(stat.kind(), Kind::Symlink) || origins == Origins::Read;
+        if readable && (origins == Origins::Read || may_be_whiteout || may_be_metacopy) {
+            found.marks = Marks::read(self.store, at)?;
+        }
+        if may_be_whiteout && found.marks.whiteout {
+            return Ok((Finding::Whiteout, None));
+        }
+        if may_be_metacopy && found.marks.metacopy {
+            log::error!(
+                "{:?}: its data is in another file (metacopy), which unionfuse does not follow",
+                found.name
+            );
+            return Err(Error::refused(Errno::IO, "metacopy file"));
+        }
+        Ok((Finding::File, Some(found)))
+    }
+
+    fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
+        match self.store.stat(at) {
+            // A name too long for this layer's filesystem is not in it.
+            Err(error) if error.errno() == Errno::NAMETOOLONG && at.name.len() <= 255 => Ok(None),
+            other => Ok(other?),
+        }
+    }
+
+    fn has_aufs_whiteout(&self, dir: &RealDir, name: &OsStr) -> Result<bool> {
+        if dir.layer().is_upper() || !dir.may_have_aufs_marks() {
+            return Ok(false);
+        }
+        let Some(mark) = marker::aufs_whiteout(name) else {
+            return Ok(false);
+        };
+        let fd = self.dirs.open(dir)?;
+        Ok(self.stat(At::new(fd.as_fd(), &mark))?.is_some())
+    }
+
+    fn has_aufs_opaque(&self, parent: &RealDir, at: At<'_>) -> Result<bool> {
+        if parent.layer().is_upper() {
+            return Ok(false);
+        }
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+        let dir = self.store.open(at, flags, 0)?;
+        Ok(self
+            .stat(At::new(dir.as_fd(), OsStr::new(AUFS_OPAQUE)))?
+            .is_some())
+    }
+}
+
+struct Step {
+    finding: Finding,
+    found: Option<Found>,
+    /// Layers further down do not matter, whatever the finding.
+    stop: bool,
+    /// Where the layers further down are looked in, when that changes.
+    next: Option<Target>,
+}
+
+impl Target {
+    fn redirected(&self, redirect: &[u8]) -> Result<Self> {
+        match (split_redirect(redirect)?, self) {
+            (Redirect::Absolute(path), _) => Ok(Self::Path(path)),
+            (Redirect::Sibling(name), Self::Name(_)) => Ok(Self::Name(name)),
+            (Redirect::Sibling(name), Self::Path(path)) => {
+                let mut path = path.clone();
+                path.pop();
+                path.push(name);
+                Ok(Self::Path(path))
+            }
+        }
+    }
+}
+
+enum Redirect {
+    Absolute(Vec<Arc<OsStr>>),
+    Sibling(Arc<OsStr>),
+}
+
+/// Takes a value of `overlay.redirect` apart. Components such as `..` could lead out of a layer and are refused.
+fn split_redirect(value: &[u8]) -> Result<Redirect> {
+    let component = |part: &[u8]| {
+        let valid =
+            !part.is_empty() && part != b"." && part != b".." && part.len() <= 255 && !part.contains(&0);
+        if valid {
+            Ok(Arc::<OsStr>::from(OsStr::from_bytes(part)))
+        } else {
+            Err(Error::refused(Errno::INVAL, "broken overlay.redirect in a layer"))
+        }
+    };
+    match value.strip_prefix(b"/") {
+        Some(path) => Ok(Redirect::Absolute(
+            path.split(|&byte| byte == b'/')
+                .map(component)
+                .collect::<Result<_>>()?,
+        )),
+        None if value.contains(&b'/') => {
+            Err(Error::refused(Errno::INVAL, "broken overlay.redirect in a layer"))
+        }
+        None => Ok(Redirect::Sibling(component(value)?)),
+    }
+}
+
+fn redirect_component(path: &mut Vec<Arc<OsStr>>, at: usize, redirect: &[u8]) -> Result<()> {
+    match split_redirect(redirect)? {
+        Redirect::Sibling(name) => path[at] = name,
+        Redirect::Absolute(prefix) => {
+            let rest = path.split_off(at + 1);
+            *path = prefix;
+            path.extend(rest);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_that_could_leave_a_layer_are_refused() {
+        for value in ["", "/", "..", ".", "/..", "/a/../b", "a/b", "//a", "/a/", "/a//b"] {
+            assert!(split_redirect(value.as_bytes()).is_err(), "{value:?}");
+        }
+        assert!(split_redirect(b"a\0b").is_err());
+        assert!(matches!(split_redirect(b"/a/b"), Ok(Redirect::Absolute(path)) if path.len() == 2));
+        assert!(matches!(split_redirect(b"a"), Ok(Redirect::Sibling(_))));
+    }
+}

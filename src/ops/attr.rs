@@ -1,0 +1,151 @@
+//! Attributes: read and change.
+
+use std::sync::atomic::Ordering;
+
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::Extent;
+use crate::error::{Error, Result};
+use crate::idmap::LayerId;
+use crate::namespace::locks;
+use crate::namespace::node::{Body, Node};
+use crate::types::{Attr, Caller, FsUsage, Kind, NodeId, SetAttr, Stat};
+use std::os::fd::AsFd;
+
+/// The set-id bits that a change by an unprivileged user takes away.
+const SET_UID: u32 = libc::S_ISUID;
+const SET_GID: u32 = libc::S_ISGID;
+const GROUP_EXECUTE: u32 = libc::S_IXGRP;
+
+impl Union {
+    /// The attributes of a node.
+    pub fn getattr(&self, id: NodeId) -> Result<Attr> {
+        let node = self.node(id)?;
+        let stat = self.stat(&node)?;
+        Ok(self.attr_of(&node, &stat))
+    }
+
+    /// Changes attributes, copying the file up first; a smaller size copies only what is left.
+    ///
+    /// # Errors
+    /// `EROFS` without upperdir, `EISDIR` for the size of a directory, `EINVAL` for an owner the id map does not know.
+    pub fn setattr(&self, caller: Caller, id: NodeId, change: SetAttr) -> Result<Attr> {
+        let node = self.node(id)?;
+        if change.size.is_some() && node.kind != Kind::File {
+            let errno = if node.is_dir() { Errno::ISDIR } else { Errno::INVAL };
+            return Err(Error::refused(errno, "size of something that is no file"));
+        }
+        let extent = change.size.map_or(Extent::All, Extent::UpTo);
+        self.ensure_upper(&node, extent)?;
+        let _gates = locks::lock(&[&node]);
+        if let Some(size) = change.size {
+            self.truncate(caller, &node, size)?;
+        }
+        self.change_owner(&node, change)?;
+        let place = self.place(&node)?;
+        if let Some(perm) = change.perm {
+            self.store.chmod(place.at(), perm & 0o7777)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            self.store.set_times(place.at(), change.atime, change.mtime)?;
+        }
+        let stat = self.stat(&node)?;
+        Ok(self.attr_of(&node, &stat))
+    }
+
+    fn truncate(&self, caller: Caller, node: &Node, size: u64) -> Result<()> {
+        let file = self.open_gated(node, true)?;
+        let stat = self.store.stat_fd(file.fd.as_fd())?;
+        self.clear_set_id(&file, &stat, self.may_keep_set_id(caller))?;
+        Ok(self.store.truncate(file.fd.as_fd(), size)?)
+    }
+
+    fn change_owner(&self, node: &Node, change: SetAttr) -> Result<()> {
+        let to_layer = |id: Option<LayerId>| match id {
+            None | Some(LayerId::Keep) => Ok(None),
+            Some(LayerId::Id(id)) => Ok(Some(id)),
+            Some(LayerId::Unmapped) => Err(Error::refused(Errno::INVAL, "the id map has no such owner")),
+        };
+        let uid = to_layer(change.uid.map(|uid| self.options.id_map.uid_to_layer(uid)))?;
+        let gid = to_layer(change.gid.map(|gid| self.options.id_map.gid_to_layer(gid)))?;
+        if uid.is_none() && gid.is_none() {
+            return Ok(());
+        }
+        let place = self.place(node)?;
+        Ok(self.store.chown(place.at(), uid, gid)?)
+    }
+
+    /// Whether the caller has `CAP_FSETID`, as `capable()` sees it: only the root of the initial user namespace has.
+    pub(super) fn may_keep_set_id(&self, caller: Caller) -> bool {
+        caller.uid == 0 && self.options.real_root
+    }
+
+    /// Takes the set-id bits away that a write by an unprivileged user must not leave (kernel: `setattr_should_drop_suidgid`).
+    pub(super) fn clear_set_id(&self, file: &super::OpenFile, stat: &Stat, keep: bool) -> Result<bool> {
+        let mut clear = SET_UID;
+        if stat.mode & GROUP_EXECUTE != 0 {
+            clear |= SET_GID;
+        }
+        if keep || stat.mode & clear == 0 {
+            return Ok(false);
+        }
+        self.store
+            .chmod(crate::sys::At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
+        Ok(true)
+    }
+
+    /// Usage of the filesystem that takes the writes; of the top-most lowerdir's without upperdir.
+    pub fn statfs(&self) -> Result<FsUsage> {
+        let dir = match &self.upper {
+            Some(upper) => &upper.root,
+            None => self
+                .roots
+                .first()
+                .ok_or(Error::refused(Errno::STALE, "no layer"))?,
+        };
+        let fd = self.dirs.open(dir)?;
+        Ok(self.store.usage(fd.as_fd())?)
+    }
+
+    pub(super) fn attr_of(&self, node: &Node, stat: &Stat) -> Attr {
+        let map = &self.options.id_map;
+        Attr {
+            node: node.id,
+            kind: stat.kind(),
+            perm: u16::try_from(stat.mode & 0o7777).unwrap_or(0),
+            nlink: links_in_union(node, stat),
+            uid: map.uid_to_union(stat.uid),
+            gid: map.gid_to_union(stat.gid),
+            rdev: u32::try_from(encode_device(stat.rdev)).unwrap_or(0),
+            size: stat.size,
+            blocks: stat.blocks,
+            blksize: stat.blksize,
+            atime: stat.atime,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+        }
+    }
+}
+
+/// Merged directories have one link: counting would mean reading them (kernel: `ovl_getattr`).
+fn links_in_union(node: &Node, stat: &Stat) -> u32 {
+    match &node.state.read().body {
+        Body::Directory(directory) if directory.stack.is_merged() => 1,
+        Body::Upper(upper) => match &upper.index {
+            Some(entry) => {
+                let links = i64::from(stat.nlink) + entry.extra_links.load(Ordering::Relaxed);
+                u32::try_from(links.max(0)).unwrap_or(u32::MAX)
+            }
+            None => stat.nlink,
+        },
+        _ => stat.nlink,
+    }
+}
+
+/// The device number as the kernel's FUSE protocol carries it (`new_encode_dev`).
+fn encode_device(rdev: u64) -> u64 {
+    let major = u64::from(rustix::fs::major(rdev));
+    let minor = u64::from(rustix::fs::minor(rdev));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}

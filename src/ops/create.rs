@@ -1,0 +1,258 @@
+//! Making files, directories, symlinks and special files.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::acl::DEFAULT_ACL;
+use super::copy_up::UpperDir;
+use super::lookup::Adopted;
+use crate::error::{Error, Result};
+use crate::idmap::LayerId;
+use crate::layer::dir::RealDir;
+use crate::layer::staging::Prepared;
+use crate::namespace::locks;
+use crate::namespace::node::{Body, Directory, Link, Links, Node};
+use crate::namespace::walk::DirStack;
+use crate::sys::At;
+use crate::sys::creds::OwnedBy;
+use crate::types::{Caller, Entry, Kind, NodeId, Stat};
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+enum Object<'a> {
+    Node { kind: Kind, mode: u32, rdev: u64 },
+    Directory { mode: u32 },
+    Symlink { target: &'a OsStr },
+}
+
+impl Union {
+    /// Makes a file, FIFO, socket or device; the entry's node is referenced. `mode` is masked by the caller's umask unless the
+    /// directory has a default ACL.
+    ///
+    /// # Errors
+    /// `EEXIST`; `EPERM` for the device 0/0, which is a whiteout; `EINVAL` for names reserved for marks.
+    pub fn mknod(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &OsStr,
+        kind: Kind,
+        mode: u32,
+        rdev: u64,
+    ) -> Result<Entry> {
+        if kind == Kind::CharDevice && rdev == 0 {
+            return Err(Error::refused(Errno::PERM, "character device 0/0 is a whiteout"));
+        }
+        self.make(
+            caller,
+            parent,
+            name,
+            Object::Node {
+                kind,
+                mode: mode & 0o7777,
+                rdev,
+            },
+        )
+    }
+
+    /// Makes a directory; otherwise as [`Union::mknod`].
+    pub fn mkdir(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: u32) -> Result<Entry> {
+        self.make(caller, parent, name, Object::Directory { mode: mode & 0o7777 })
+    }
+
+    /// Makes a symlink; otherwise as [`Union::mknod`].
+    pub fn symlink(&self, caller: Caller, parent: NodeId, name: &OsStr, target: &OsStr) -> Result<Entry> {
+        self.make(caller, parent, name, Object::Symlink { target })
+    }
+
+    fn make(&self, caller: Caller, parent: NodeId, name: &OsStr, object: Object<'_>) -> Result<Entry> {
+        let (node, _) = self.dir_node(parent)?;
+        self.check_new_name(&node, name)?;
+        let dir = self.ensure_upper_dir(&node)?;
+        let name: Arc<OsStr> = Arc::from(name);
+        let _gates = locks::lock(&[&node]);
+        let over_whiteout = self.check_free(&node, &name)?;
+        let object = self.masked(object, caller, &node, &dir)?;
+        if over_whiteout {
+            self.make_over_whiteout(caller, &dir, &name, object)?;
+        } else {
+            match self.make_at(caller, dir.at(&name), object) {
+                // The upperdir may hold whiteouts although no lowerdir is below it.
+                Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&node, &name)? => {
+                    self.make_over_whiteout(caller, &dir, &name, object)?;
+                }
+                other => other?,
+            }
+        }
+        node.with_dir(|directory| directory.changes += 1);
+        let stat = self
+            .store
+            .stat(dir.at(&name))?
+            .ok_or(Error::refused(Errno::IO, "new file is gone"))?;
+        let link = Link {
+            parent: node.clone(),
+            name,
+            in_upper: true,
+        };
+        let made = self.adopt_made(link, &dir, &stat);
+        self.entry(&Adopted { node: made, stat })
+    }
+
+    /// Checks that nothing is shown under a name of a directory that still exists. Returns whether a whiteout is there. The
+    /// caller holds the directory's gate.
+    pub(super) fn check_free(&self, parent: &Node, name: &Arc<OsStr>) -> Result<bool> {
+        let (stack, removed) = parent
+            .peek_dir(|directory| (directory.stack.clone(), directory.removed))
+            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        if removed {
+            return Err(Error::refused(Errno::NOENT, "the directory was removed"));
+        }
+        if stack.lowers.is_empty() {
+            // The creating call itself answers EEXIST.
+            return Ok(false);
+        }
+        let located = self.locate(parent, &stack, name)?;
+        if !located.is_absent() {
+            return Err(Error::refused(Errno::EXIST, "the name exists"));
+        }
+        Ok(located.whiteout)
+    }
+
+    fn is_whiteout(&self, parent: &Node, name: &Arc<OsStr>) -> Result<bool> {
+        let stack = parent
+            .stack()
+            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        Ok(self.locate(parent, &stack, name)?.whiteout)
+    }
+
+    /// Applies the caller's umask, which does not count where a default ACL does (acl(5)).
+    fn masked<'a>(
+        &self,
+        object: Object<'a>,
+        caller: Caller,
+        node: &Node,
+        dir: &UpperDir,
+    ) -> Result<Object<'a>> {
+        if caller.umask == 0 || self.has_default_acl(node, &dir.real)? {
+            return Ok(object);
+        }
+        let masked = |mode: u32| mode & !caller.umask;
+        Ok(match object {
+            Object::Node { kind, mode, rdev } => Object::Node {
+                kind,
+                mode: masked(mode),
+                rdev,
+            },
+            Object::Directory { mode } => Object::Directory { mode: masked(mode) },
+            Object::Symlink { .. } => object,
+        })
+    }
+
+    fn make_at(&self, caller: Caller, at: At<'_>, object: Object<'_>) -> Result<()> {
+        let _owner = self.assume(caller)?;
+        match object {
+            Object::Node { kind, mode, rdev } => self.store.mknod(at, kind, mode, rdev)?,
+            Object::Directory { mode } => self.store.mkdir(at, mode)?,
+            Object::Symlink { target } => self.store.symlink(target, at)?,
+        }
+        Ok(())
+    }
+
+    fn assume(&self, caller: Caller) -> Result<Option<OwnedBy>> {
+        if !self.options.privileged {
+            return Ok(None);
+        }
+        let map = &self.options.id_map;
+        match (map.uid_to_layer(caller.uid), map.gid_to_layer(caller.gid)) {
+            (LayerId::Id(uid), LayerId::Id(gid)) => Ok(OwnedBy::assume(uid, gid)),
+            (LayerId::Unmapped, _) | (_, LayerId::Unmapped) => {
+                Err(Error::refused(Errno::OVERFLOW, "the id map has no such owner"))
+            }
+            (LayerId::Keep, _) | (_, LayerId::Keep) => Ok(None),
+        }
+    }
+
+    /// Prepares the object in the work directory and puts it in the whiteout's place with one rename. A directory becomes
+    /// opaque: what the lower one of the same name holds stays deleted.
+    fn make_over_whiteout(
+        &self,
+        caller: Caller,
+        dir: &UpperDir,
+        name: &OsStr,
+        object: Object<'_>,
+    ) -> Result<()> {
+        let nursery = self.nursery(dir)?;
+        let fd = self.store.open(
+            nursery.at(),
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY,
+            0,
+        )?;
+        let made = At::new(std::os::fd::AsFd::as_fd(&fd), OsStr::new("new"));
+        self.make_at(caller, made, object)?;
+        if matches!(object, Object::Directory { .. }) {
+            self.set_opaque(made)?;
+            self.store.rename(made, dir.at(name), RenameFlags::EXCHANGE)?;
+        } else {
+            self.store.rename(made, dir.at(name), RenameFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the
+    /// group of a set-group-id directory.
+    fn nursery(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
+        let nursery = self.upper()?.staging.prepare();
+        self.store.mkdir(nursery.at(), 0o700)?;
+        let parent = self
+            .store
+            .stat(dir.this())?
+            .ok_or(Error::refused(Errno::STALE, "directory is gone"))?;
+        match self.store.get_xattr(dir.this(), OsStr::new(DEFAULT_ACL)) {
+            Ok(Some(acl)) => self
+                .store
+                .set_xattr(nursery.at(), OsStr::new(DEFAULT_ACL), &acl, 0)?,
+            Ok(None) => {}
+            Err(error) if error.errno() == Errno::OPNOTSUPP => {}
+            Err(error) => return Err(error.into()),
+        }
+        if parent.mode & libc::S_ISGID != 0 {
+            self.store.chown(nursery.at(), None, Some(parent.gid))?;
+            self.store.chmod(nursery.at(), 0o2700)?;
+        }
+        Ok(nursery)
+    }
+
+    /// The node of something just made in the upperdir.
+    fn adopt_made(&self, link: Link, dir: &UpperDir, stat: &Stat) -> Arc<Node> {
+        if !stat.is_dir() {
+            return self.adopt_new(link, dir.real.layer(), stat);
+        }
+        let wanted = self.table.numbers().of(dir.real.layer(), stat);
+        let is_same = |node: &Node| {
+            let upper = node.stack().and_then(|stack| stack.upper);
+            upper.is_some_and(|upper| upper.ino() == stat.ino)
+        };
+        let make = |id| {
+            let upper = RealDir::child(&dir.real, link.name.clone(), stat.ino);
+            let directory = Directory {
+                stack: DirStack {
+                    upper: Some(upper),
+                    lowers: Arc::new([]),
+                },
+                redirect: None,
+                impure: false,
+                default_acl: None,
+                removed: false,
+                changes: 0,
+            };
+            self.table.pin(&link.parent);
+            let links = Links::from_iter([link]);
+            Node::new(id, Kind::Directory, links, Body::Directory(Box::new(directory)))
+        };
+        self.table.intern(wanted, stat.real_id(), is_same, make).node
+    }
+}

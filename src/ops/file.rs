@@ -1,0 +1,185 @@
+//! Data of files: read, write, allocate, seek, copy, sync. Opens are answered by the kernel, so all work on nodes.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::Extent;
+use super::place::Place;
+use crate::config::Durability;
+use crate::error::{Error, Result};
+use crate::namespace::locks;
+use crate::namespace::node::Node;
+use crate::sys::At;
+use crate::types::{Caller, Kind, NodeId};
+
+/// An open file of a layer.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) fd: OwnedFd,
+    /// It is the copied-up file; an open lower file is of no use once there is one.
+    pub(super) upper: bool,
+    /// It may be written to.
+    pub(super) writable: bool,
+}
+
+impl Union {
+    /// Reads at `offset` into `buf`; fewer bytes than asked only at the end of the file.
+    pub fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let node = self.node(id)?;
+        let file = self.open_file(&node, false)?;
+        Ok(self.store.read(file.fd.as_fd(), buf, offset)?)
+    }
+
+    /// Writes at `offset`, copying the file up first. `clear_set_id` says that the caller may not leave set-id bits.
+    /// Returns the bytes written, and whether the mode changed by it.
+    pub fn write(&self, id: NodeId, offset: u64, data: &[u8], clear_set_id: bool) -> Result<(usize, bool)> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let file = self.open_file(&node, true)?;
+        let mut cleared = false;
+        if clear_set_id {
+            let stat = self.store.stat_fd(file.fd.as_fd())?;
+            cleared = self.clear_set_id(&file, &stat, false)?;
+        }
+        Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
+    }
+
+    /// `fallocate(2)` with its raw mode.
+    pub fn allocate(&self, caller: Caller, id: NodeId, mode: i32, offset: u64, len: u64) -> Result<()> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let file = self.open_file(&node, true)?;
+        let stat = self.store.stat_fd(file.fd.as_fd())?;
+        self.clear_set_id(&file, &stat, self.may_keep_set_id(caller))?;
+        Ok(self.store.allocate(file.fd.as_fd(), mode, offset, len)?)
+    }
+
+    /// Where data (or a hole) begins at or after `offset`.
+    ///
+    /// # Errors
+    /// `ENXIO` past the end.
+    pub fn seek(&self, id: NodeId, offset: u64, hole: bool) -> Result<u64> {
+        let node = self.node(id)?;
+        let file = self.open_file(&node, false)?;
+        let found = self.store.seek_data(file.fd.as_fd(), offset, hole)?;
+        found.ok_or(Error::refused(Errno::NXIO, "past the end of the file"))
+    }
+
+    /// Copies a range between two files; the number of bytes copied.
+    pub fn copy_range(
+        &self,
+        caller: Caller,
+        from: (NodeId, u64),
+        to: (NodeId, u64),
+        len: usize,
+    ) -> Result<usize> {
+        let (source, target) = (self.node(from.0)?, self.node(to.0)?);
+        self.ensure_upper(&target, Extent::All)?;
+        let source_file = self.open_file(&source, false)?;
+        let target_file = self.open_file(&target, true)?;
+        let stat = self.store.stat_fd(target_file.fd.as_fd())?;
+        self.clear_set_id(&target_file, &stat, self.may_keep_set_id(caller))?;
+        Ok(self
+            .store
+            .copy_range(source_file.fd.as_fd(), from.1, target_file.fd.as_fd(), to.1, len)?)
+    }
+
+    /// Flushes a file's data (or all) to the disk. A lower file has nothing to flush.
+    pub fn fsync(&self, id: NodeId, data_only: bool) -> Result<()> {
+        let node = self.node(id)?;
+        if self.options.durability == Durability::Volatile || !node.is_upper() {
+            return Ok(());
+        }
+        if let Some(stack) = node.stack() {
+            let Some(upper) = &stack.upper else { return Ok(()) };
+            let dir = self.dirs.open_for_reading(upper)?;
+            return Ok(self.store.sync(dir.as_fd(), data_only)?);
+        }
+        let file = self.open_file(&node, false)?;
+        Ok(self.store.sync(file.fd.as_fd(), data_only)?)
+    }
+
+    /// An open descriptor of the node's current file.
+    pub(super) fn open_file(&self, node: &Arc<Node>, write: bool) -> Result<Arc<OpenFile>> {
+        if let Some(file) = self.cached_file(node, write) {
+            return Ok(file);
+        }
+        match self.open_uncached(node, write) {
+            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && !self.options.privileged => {
+                let _gates = locks::lock(&[node]);
+                self.open_against_mode(node, write)
+            }
+            other => other,
+        }
+    }
+
+    /// [`Union::open_file`] for callers that hold the node's gate.
+    pub(super) fn open_gated(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
+        if let Some(file) = self.cached_file(node, write) {
+            return Ok(file);
+        }
+        match self.open_uncached(node, write) {
+            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && !self.options.privileged => {
+                self.open_against_mode(node, write)
+            }
+            other => other,
+        }
+    }
+
+    fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
+        let file = self.files.get(node.id.0)?;
+        (file.upper == node.is_upper() && (file.writable || !write)).then_some(file)
+    }
+
+    fn open_uncached(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
+        if node.kind != Kind::File {
+            let errno = if node.is_dir() { Errno::ISDIR } else { Errno::INVAL };
+            return Err(Error::refused(errno, "data of something that is no file"));
+        }
+        let file = self.at_place(node, |place| self.open_place(node, place, write))?;
+        self.files.insert(node.id.0, file.clone());
+        Ok(file)
+    }
+
+    fn open_place(&self, node: &Node, place: &Place, write: bool) -> Result<Option<Arc<OpenFile>>> {
+        let upper = node.is_upper();
+        let layer = match (upper, &self.upper) {
+            (true, Some(upper)) => upper.root.layer().clone(),
+            _ => match &node.state.read().body {
+                crate::namespace::node::Body::Lower(lower) => lower.dir.layer().clone(),
+                _ => return Ok(None),
+            },
+        };
+        let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        let fd = layer.open_untouched(
+            &*self.store,
+            place.at(),
+            flags | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )?;
+        if upper && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(OpenFile {
+            fd,
+            upper,
+            writable: write,
+        })))
+    }
+
+    /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a
+    /// file created read-only is still writable through the descriptor it was created with). The caller holds the gate.
+    fn open_against_mode(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
+        let place = self.place(node)?;
+        let held = self.store.open(place.at(), OFlags::PATH, 0)?;
+        let stat = self.store.stat_fd(held.as_fd())?;
+        let this = At::this(held.as_fd());
+        self.store.chmod(this, stat.mode & 0o7777 | 0o600)?;
+        let opened = self.open_uncached(node, write);
+        self.store.chmod(this, stat.mode & 0o7777)?;
+        opened
+    }
+}

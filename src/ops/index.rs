@@ -1,0 +1,166 @@
+//! The index: copied-up hard links, found again by the identity of the lower file (kernel: `index=on`).
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustix::io::Errno;
+
+use super::Union;
+use crate::error::{Error, Result};
+use crate::layer::marker::Marks;
+use crate::layer::origin;
+use crate::namespace::node::{IndexEntry, Link, Node};
+use crate::namespace::walk::{DirStack, Found, Origins};
+use crate::sys::At;
+use crate::types::Stat;
+
+impl Union {
+    pub(super) fn index_dir(&self) -> Result<BorrowedFd<'_>> {
+        self.upper()?
+            .staging
+            .index()
+            .ok_or(Error::refused(Errno::STALE, "no index directory"))
+    }
+
+    /// A new entry for a lower file with `links` names; `None` where no index is kept.
+    pub(super) fn index_entry(&self, origin: &[u8], links: u32) -> Option<Arc<IndexEntry>> {
+        self.upper.as_ref()?.staging.index()?;
+        let name = origin::index_name(origin);
+        // In the index the copy has one name.
+        Some(Arc::new(IndexEntry {
+            name,
+            extra_links: AtomicI64::new(i64::from(links) - 1),
+        }))
+    }
+
+    /// The index entry of a lower file and what its copy is, when it has been copied up under another name.
+    pub(super) fn find_index_of_lower(&self, found: &Found) -> Result<Option<(Arc<IndexEntry>, Stat)>> {
+        let Some(index) = self.upper.as_ref().and_then(|upper| upper.staging.index()) else {
+            return Ok(None);
+        };
+        let fd = self.dirs.open(&found.dir)?;
+        let at = At::new(std::os::fd::AsFd::as_fd(&*fd), &found.name);
+        let Some(origin) = self.origin_of(at, &found.dir)? else {
+            return Ok(None);
+        };
+        let name = origin::index_name(&origin);
+        let entry_at = At::new(index, &name);
+        let Some(stat) = self.store.stat(entry_at)? else {
+            return Ok(None);
+        };
+        if stat.kind() != found.stat.kind() {
+            return Ok(None);
+        }
+        let marks = Marks::read(&*self.store, entry_at)?;
+        let extra = extra_links(marks.nlink.as_deref(), &stat, Some(found.stat.nlink));
+        Ok(Some((
+            Arc::new(IndexEntry {
+                name,
+                extra_links: AtomicI64::new(extra),
+            }),
+            stat,
+        )))
+    }
+
+    /// The index entry of an upper file that records `origin`.
+    pub(super) fn find_index_of_upper(
+        &self,
+        origin: &[u8],
+        found: &Found,
+        link: &Link,
+    ) -> Result<Option<Arc<IndexEntry>>> {
+        let Some(index) = self.upper.as_ref().and_then(|upper| upper.staging.index()) else {
+            return Ok(None);
+        };
+        let name = origin::index_name(origin);
+        let entry = self.store.stat(At::new(index, &name))?;
+        if entry.is_none_or(|entry| entry.real_id() != found.stat.real_id()) {
+            return Ok(None);
+        }
+        let lower_links = self.links_of_lower(link, origin)?;
+        let extra = extra_links(found.marks.nlink.as_deref(), &found.stat, lower_links);
+        Ok(Some(Arc::new(IndexEntry {
+            name,
+            extra_links: AtomicI64::new(extra),
+        })))
+    }
+
+    /// The number of links of the lower file under the same name, if it is the origin.
+    fn links_of_lower(&self, link: &Link, origin: &[u8]) -> Result<Option<u32>> {
+        let Some(lower) = self.shown_by_lowers(&link.parent, &link.name)? else {
+            return Ok(None);
+        };
+        let fd = self.dirs.open(&lower.dir)?;
+        let at = At::new(std::os::fd::AsFd::as_fd(&*fd), &lower.name);
+        let same = self.origin_of(at, &lower.dir)?.is_some_and(|own| own == origin);
+        Ok(same.then_some(lower.stat.nlink))
+    }
+
+    /// What the lowerdirs alone would show under a name.
+    pub(super) fn shown_by_lowers(&self, parent: &Node, name: &Arc<OsStr>) -> Result<Option<Found>> {
+        let Some(stack) = parent.stack().filter(|stack| !stack.lowers.is_empty()) else {
+            return Ok(None);
+        };
+        let lowers = DirStack {
+            upper: None,
+            lowers: stack.lowers,
+        };
+        let located = self.walker().locate(&lowers, name, Origins::None)?;
+        Ok(located.lowers.into_iter().next())
+    }
+
+    /// Gives an indexed file a name in the upperdir. The number of links in the union does not change by it, so it is noted
+    /// relative to the lower file meanwhile (kernel: `ovl_link_up`).
+    pub(super) fn link_from_index(&self, entry: &IndexEntry, lower_links: u32, to: At<'_>) -> Result<()> {
+        let at = At::new(self.index_dir()?, &entry.name);
+        let stat = self
+            .store
+            .stat(at)?
+            .ok_or(Error::refused(Errno::STALE, "index entry is gone"))?;
+        let extra = entry.extra_links.load(Ordering::Relaxed);
+        let in_union = i64::from(stat.nlink) + extra;
+        self.write_links(at, &format!("L{:+}", in_union - i64::from(lower_links)))?;
+        self.store.link(at, to)?;
+        entry.extra_links.store(extra - 1, Ordering::Relaxed);
+        self.write_links_of_upper(at, extra - 1)
+    }
+
+    /// Notes the number of links in the union relative to the upper file's own, so that it goes along with the next change.
+    pub(super) fn write_links_of_upper(&self, at: At<'_>, extra: i64) -> Result<()> {
+        self.write_links(at, &format!("U{extra:+}"))
+    }
+
+    fn write_links(&self, at: At<'_>, value: &str) -> Result<()> {
+        self.set_mark(at, "nlink", value.as_bytes())
+    }
+
+    /// Removes the index entry of a file whose last name in the union is gone.
+    pub(super) fn drop_index_entry(&self, node: &Node) -> Result<()> {
+        let Some(entry) = node.index_entry() else {
+            return Ok(());
+        };
+        Ok(self.store.unlink(At::new(self.index_dir()?, &entry.name))?)
+    }
+}
+
+/// Reads `overlay.nlink` (`U±n` or `L±n`) as the difference between links in the union and links of the upper file.
+fn extra_links(mark: Option<&[u8]>, upper: &Stat, lower_links: Option<u32>) -> i64 {
+    // Without a usable mark, only the index's own link is not one of the union's.
+    let fallback = -1;
+    let Some((base, number)) = mark.and_then(|mark| mark.split_first()) else {
+        return fallback;
+    };
+    let Some(number) = std::str::from_utf8(number)
+        .ok()
+        .and_then(|number| number.parse::<i64>().ok())
+    else {
+        return fallback;
+    };
+    match (base, lower_links) {
+        (b'U', _) => number,
+        (b'L', Some(lower)) => i64::from(lower) + number - i64::from(upper.nlink),
+        _ => fallback,
+    }
+}

@@ -1,0 +1,174 @@
+//! Hard links and symlink targets.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::{Extent, UpperDir};
+use super::lookup::Adopted;
+use crate::error::{Error, Result};
+use crate::namespace::locks;
+use crate::namespace::node::{Home, Link, Node};
+use crate::types::{Entry, Kind, NodeId};
+
+impl Union {
+    /// The target of a symlink.
+    ///
+    /// # Errors
+    /// `EINVAL` when the node is no symlink.
+    pub fn read_link(&self, id: NodeId) -> Result<OsString> {
+        let node = self.node(id)?;
+        if node.kind != Kind::Symlink {
+            return Err(Error::refused(Errno::INVAL, "not a symlink"));
+        }
+        self.at_place(&node, |place| {
+            let target = self.store.read_link(place.at())?;
+            let stat = self.store.stat(place.at())?;
+            Ok(stat.is_some_and(|stat| place.is_right(&stat)).then_some(target))
+        })
+    }
+
+    /// Gives a file another name, copying it up first; the node is referenced once more.
+    ///
+    /// # Errors
+    /// `EPERM` for directories, `EEXIST`, `ENOENT` for a file that has no name left, `EMLINK` from the filesystem.
+    pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: &OsStr) -> Result<Entry> {
+        let node = self.node(id)?;
+        let (parent, _) = self.dir_node(new_parent)?;
+        if node.is_dir() {
+            return Err(Error::refused(Errno::PERM, "directories have one name"));
+        }
+        self.check_new_name(&parent, new_name)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let dir = self.ensure_upper_dir(&parent)?;
+        let name: Arc<OsStr> = Arc::from(new_name);
+        let gates = locks::lock(&[&parent, &node]);
+        let over_whiteout = self.check_free(&parent, &name)?;
+        self.link_to(&node, &dir, &name, over_whiteout)?;
+        if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(&node) {
+            self.mark_impure(&parent, &dir)?;
+        }
+        parent.with_dir(|directory| directory.changes += 1);
+        self.note_link(
+            &node,
+            Link {
+                parent: parent.clone(),
+                name,
+                in_upper: true,
+            },
+        );
+        let stat = self.stat(&node)?;
+        self.table.pin(&node);
+        drop(gates);
+        self.entry(&Adopted { node, stat })
+    }
+
+    fn link_to(&self, node: &Node, dir: &UpperDir, name: &OsStr, over_whiteout: bool) -> Result<()> {
+        let place = self.place(node)?;
+        if !over_whiteout {
+            return Ok(self.store.link(place.at(), dir.at(name))?);
+        }
+        let prepared = self.upper()?.staging.prepare();
+        self.store.link(place.at(), prepared.at())?;
+        self.store
+            .rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
+        prepared.published();
+        Ok(())
+    }
+
+    /// Whether the file's number may differ from its upper file's, so that lookups must read its origin.
+    pub(super) fn may_have_origin(&self, node: &Node) -> bool {
+        match &node.state.read().body {
+            crate::namespace::node::Body::Upper(upper) => self
+                .table
+                .numbers()
+                .of_upper_ino(upper.real)
+                .is_none_or(|own| own != node.id),
+            crate::namespace::node::Body::Directory(directory) => !directory.stack.lowers.is_empty(),
+            crate::namespace::node::Body::Lower(_) => true,
+        }
+    }
+
+    /// Makes sure that the upperdir has an upper file under this very name too: it may so far be there under others, or in the
+    /// index, only. The caller holds no gate.
+    pub(super) fn ensure_name_in_upper(
+        &self,
+        node: &Arc<Node>,
+        parent: &Arc<Node>,
+        name: &Arc<OsStr>,
+    ) -> Result<()> {
+        let dir = self.ensure_upper_dir(parent)?;
+        let _gates = locks::lock(&[parent, node]);
+        if self.store.stat(dir.at(name))?.is_some() {
+            return Ok(());
+        }
+        let lower = self.shown_by_lowers(parent, name)?;
+        let lower = lower.ok_or(Error::refused(Errno::NOENT, "the name is gone"))?;
+        let times = self.store.stat(dir.this())?;
+        match node.index_entry() {
+            Some(entry) => {
+                self.mark_impure(parent, &dir)?;
+                self.link_from_index(&entry, lower.stat.nlink, dir.at(name))?;
+            }
+            None => {
+                let place = self.place(node)?;
+                self.store.link(place.at(), dir.at(name))?;
+            }
+        }
+        self.restore_times(&dir, times);
+        self.note_link(
+            node,
+            Link {
+                parent: parent.clone(),
+                name: name.clone(),
+                in_upper: true,
+            },
+        );
+        Ok(())
+    }
+
+    /// How the file will be reached when one of its names is gone. To be called before that name is removed, with the node's
+    /// gate held; the answer goes to [`Union::name_removed`] after.
+    pub(super) fn home_without(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<Home> {
+        {
+            let mut state = node.state.write();
+            let other = state
+                .links
+                .iter()
+                .position(|link| link.in_upper && !super::lookup::is_same_link(link, parent, name));
+            if let Some(other) = other {
+                // The first link is the one in use; while both names exist either will do.
+                state.links.swap(0, other);
+                return Ok(Home::Named);
+            }
+        }
+        if let Some(entry) = node.index_entry() {
+            let stat = self.stat(node)?;
+            let left =
+                i64::from(stat.nlink) + entry.extra_links.load(std::sync::atomic::Ordering::Relaxed) - 1;
+            if left > 0 {
+                return Ok(Home::Indexed);
+            }
+        }
+        self.hold(node)
+    }
+
+    /// Records that a name of an upper file is gone; removes its index entry when it was the last one in the union.
+    pub(super) fn name_removed(
+        &self,
+        node: &Arc<Node>,
+        parent: &Arc<Node>,
+        name: &OsStr,
+        home: Home,
+    ) -> Result<()> {
+        let held = matches!(home, Home::Held(_) | Home::Parked(_));
+        if let crate::namespace::node::Body::Upper(upper) = &mut node.state.write().body {
+            upper.home = home;
+        }
+        self.drop_link(node, parent, name);
+        if held { self.drop_index_entry(node) } else { Ok(()) }
+    }
+}

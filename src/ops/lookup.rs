@@ -1,0 +1,274 @@
+//! Lookup, and the life of nodes.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::Union;
+use crate::error::Result;
+use crate::layer::stack::LayerInfo;
+use crate::namespace::node::{Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile};
+use crate::namespace::walk::{DirStack, Found, Located, Origins};
+use crate::types::{Entry, Kind, NodeId, RealId, Stat};
+
+/// A node with one more reference, and what its file is.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    pub(super) node: Arc<Node>,
+    pub(super) stat: Stat,
+}
+
+impl Union {
+    /// Finds `name` in `parent`; `None` when there is nothing. The entry's node is referenced once more.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when `parent` is no directory; otherwise what a layer answers.
+    pub fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Option<Entry>> {
+        let (node, stack) = self.dir_node(parent)?;
+        if self.is_hidden(&node, name) {
+            return Ok(None);
+        }
+        let name: Arc<OsStr> = Arc::from(name);
+        let located = self.locate(&node, &stack, &name)?;
+        let adopted = self.adopt(&node, &name, located)?;
+        adopted.map(|adopted| self.entry(&adopted)).transpose()
+    }
+
+    /// Takes back `count` references to a node.
+    pub fn forget(&self, id: NodeId, count: u64) {
+        for node in self.table.forget(id, count) {
+            self.files.remove(node.id.0);
+            let state = node.state.read();
+            match &state.body {
+                Body::Directory(directory) => {
+                    self.snapshots.forget(node.id);
+                    directory.stack.all().for_each(|dir| self.dirs.close(dir));
+                }
+                Body::Upper(upper) => self.let_go(&upper.home),
+                Body::Lower(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn locate(&self, node: &Node, stack: &DirStack, name: &Arc<OsStr>) -> Result<Located> {
+        let impure = node.peek_dir(|directory| directory.impure).unwrap_or(false);
+        self.walker()
+            .locate(stack, name, if impure { Origins::Read } else { Origins::None })
+    }
+
+    pub(super) fn entry(&self, adopted: &Adopted) -> Result<Entry> {
+        Ok(Entry {
+            attr: self.attr_of(&adopted.node, &adopted.stat),
+        })
+    }
+
+    /// The node of what was found, with one more reference.
+    pub(super) fn adopt(
+        &self,
+        parent: &Arc<Node>,
+        name: &Arc<OsStr>,
+        located: Located,
+    ) -> Result<Option<Adopted>> {
+        let Some(shown) = located.shown() else {
+            return Ok(None);
+        };
+        let stat = shown.stat;
+        let link = |in_upper| Link {
+            parent: parent.clone(),
+            name: name.clone(),
+            in_upper,
+        };
+        if stat.is_dir() {
+            let node = self.adopt_dir(link(located.upper.is_some()), &located);
+            return Ok(Some(Adopted { node, stat }));
+        }
+        match (located.upper, located.lowers.into_iter().next()) {
+            (Some(upper), _) => self.adopt_upper(link(true), &upper).map(Some),
+            (None, Some(lower)) => self.adopt_lower(link(false), lower).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn adopt_dir(&self, link: Link, located: &Located) -> Arc<Node> {
+        let number_of = |found: &Found| self.table.numbers().of(found.dir.layer(), &found.stat);
+        let first_lower = located.lowers.first();
+        let wanted = first_lower.or(located.upper.as_ref()).and_then(number_of);
+        let real = located
+            .shown()
+            .map_or(RealId { dev: 0, ino: 0 }, |found| found.stat.real_id());
+        let is_same = |node: &Node| {
+            node.peek_dir(|directory| is_same_dir(&directory.stack, located))
+                .unwrap_or(false)
+        };
+        let make = |id| {
+            let marks = located.upper.as_ref().map(|upper| &upper.marks);
+            let directory = Directory {
+                stack: DirStack {
+                    upper: located.upper.as_ref().map(Found::open_dir),
+                    lowers: located.lowers.iter().map(Found::open_dir).collect(),
+                },
+                redirect: marks.and_then(|marks| marks.redirect.as_deref().map(Box::from)),
+                impure: marks.is_some_and(|marks| marks.impure),
+                default_acl: None,
+                removed: false,
+                changes: 0,
+            };
+            self.make_node(id, Kind::Directory, link, Body::Directory(Box::new(directory)))
+        };
+        self.table.intern(wanted, real, is_same, make).node
+    }
+
+    fn adopt_upper(&self, link: Link, found: &Found) -> Result<Adopted> {
+        let stat = found.stat;
+        let index = match &found.marks.origin {
+            Some(origin) if stat.nlink > 1 => self.find_index_of_upper(origin, found, &link)?,
+            _ => None,
+        };
+        let origin_number = || self.table.numbers().of_origin(found.marks.origin.as_deref()?);
+        let wanted = origin_number().or_else(|| self.table.numbers().of(found.dir.layer(), &stat));
+        let node = self.intern_upper(wanted, link, &stat, Home::Named, index);
+        Ok(Adopted { node, stat })
+    }
+
+    fn adopt_lower(&self, link: Link, found: Found) -> Result<Adopted> {
+        let stat = found.stat;
+        let wanted = self.table.numbers().of(found.dir.layer(), &stat);
+        if stat.nlink > 1
+            && let Some((entry, upper_stat)) = self.find_index_of_lower(&found)?
+        {
+            let node = self.intern_upper(wanted, link, &upper_stat, Home::Indexed, Some(entry));
+            return Ok(Adopted {
+                node,
+                stat: upper_stat,
+            });
+        }
+        let real = stat.real_id();
+        let is_same = |node: &Node| match &node.state.read().body {
+            Body::Lower(lower) => lower.real == real,
+            Body::Upper(upper) => upper.covers_links,
+            Body::Directory(_) => false,
+        };
+        let interned = self.table.intern(wanted, real, is_same, |id| {
+            let lower = LowerFile {
+                dir: found.dir,
+                name: found.name,
+                real,
+                has_links: stat.nlink > 1,
+            };
+            self.make_node(id, stat.kind(), link.clone(), Body::Lower(lower))
+        });
+        if !interned.created && stat.nlink > 1 {
+            self.note_link(&interned.node, link);
+        }
+        self.adopted(interned.node, stat)
+    }
+
+    /// A node that was already known may have its content elsewhere than where it was found.
+    fn adopted(&self, node: Arc<Node>, stat: Stat) -> Result<Adopted> {
+        if !node.is_upper() {
+            return Ok(Adopted { node, stat });
+        }
+        match self.stat(&node) {
+            Ok(stat) => Ok(Adopted { node, stat }),
+            Err(error) => {
+                self.forget(node.id, 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn intern_upper(
+        &self,
+        wanted: Option<NodeId>,
+        link: Link,
+        stat: &Stat,
+        home: Home,
+        index: Option<Arc<IndexEntry>>,
+    ) -> Arc<Node> {
+        let real = stat.real_id();
+        let is_same =
+            |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real);
+        let interned = self.table.intern(wanted, real, is_same, |id| {
+            let upper = UpperFile {
+                real,
+                home,
+                covers_links: index.is_some(),
+                index,
+            };
+            self.make_node(id, stat.kind(), link.clone(), Body::Upper(Box::new(upper)))
+        });
+        if !interned.created && stat.nlink > 1 {
+            self.note_link(&interned.node, link);
+        }
+        interned.node
+    }
+
+    /// A file just made in the upperdir.
+    pub(super) fn adopt_new(&self, link: Link, layer: &LayerInfo, stat: &Stat) -> Arc<Node> {
+        self.intern_upper(
+            self.table.numbers().of(layer, stat),
+            link,
+            stat,
+            Home::Named,
+            None,
+        )
+    }
+
+    fn make_node(&self, id: NodeId, kind: Kind, link: Link, body: Body) -> Node {
+        self.table.pin(&link.parent);
+        let mut links = Links::new();
+        links.push(link);
+        Node::new(id, kind, links, body)
+    }
+
+    /// Remembers another name of a file with several.
+    pub(super) fn note_link(&self, node: &Node, link: Link) {
+        let mut state = node.state.write();
+        let known = state
+            .links
+            .iter_mut()
+            .find(|known| is_same_link(known, &link.parent, &link.name));
+        if let Some(known) = known {
+            known.in_upper |= link.in_upper;
+            return;
+        }
+        self.table.pin(&link.parent);
+        state.links.push(link);
+    }
+
+    /// Forgets a name of a node, because it was removed or renamed. Returns whether the node still has known names.
+    pub(super) fn drop_link(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> bool {
+        let (dropped, left) = {
+            let mut state = node.state.write();
+            let position = state
+                .links
+                .iter()
+                .position(|link| is_same_link(link, parent, name));
+            let dropped = position.map(|position| state.links.remove(position));
+            (dropped, !state.links.is_empty())
+        };
+        if let Some(link) = dropped {
+            self.forget(link.parent.id, 1);
+        }
+        left
+    }
+}
+
+pub(super) fn is_same_link(link: &Link, parent: &Arc<Node>, name: &OsStr) -> bool {
+    Arc::ptr_eq(&link.parent, parent) && *link.name == *name
+}
+
+/// Whether the directory of a live node is the one that was found. Either may lack the upper part when a copy-up happens
+/// just now.
+fn is_same_dir(stack: &DirStack, located: &Located) -> bool {
+    let upper = stack.upper.as_ref().map(|dir| dir.ino());
+    let found_upper = located.upper.as_ref().map(|found| found.stat.ino);
+    if let (Some(upper), Some(found)) = (upper, found_upper) {
+        return upper == found;
+    }
+    match (stack.lowers.first(), located.lowers.first()) {
+        (Some(lower), Some(found)) => {
+            lower.layer().index == found.dir.layer().index && lower.ino() == found.stat.ino
+        }
+        _ => false,
+    }
+}

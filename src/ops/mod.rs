@@ -1,0 +1,203 @@
+//! The operations of the union. Each returns plain values; none knows who asks or how the answer travels.
+
+mod acl;
+mod attr;
+mod copy_up;
+mod create;
+mod file;
+mod index;
+mod link;
+mod lookup;
+mod place;
+mod readdir;
+mod remove;
+mod rename;
+mod tree_copy_up;
+mod whiteout;
+mod xattr;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use crate::config::{Durability, UnionConfig};
+use crate::error::{Error, Result, SetupError};
+use crate::idmap::IdMap;
+use crate::layer::dir::{DirOpener, RealDir};
+use crate::layer::fd_cache::FdCache;
+use crate::layer::marker::{self, Marks};
+use crate::layer::open::{self, HIDDEN_WORK};
+use crate::layer::stack::Upper;
+use crate::layer::store::{Disk, Store};
+use crate::namespace::ino::Numbers;
+use crate::namespace::node::{Body, Directory, Links, Node};
+use crate::namespace::table::Table;
+use crate::namespace::walk::{DirStack, Walker};
+use crate::sys::{self, At};
+use crate::types::{Kind, NodeId};
+use std::os::fd::AsFd;
+
+use file::OpenFile;
+use readdir::Snapshots;
+
+/// A union of layers. All operations may be called from any number of threads.
+///
+/// Nodes are referenced by `lookup`, the creating operations and listings with attributes; each such answer must be taken
+/// back by [`Union::forget`]. The process's umask should be 0, or creation modes are masked twice.
+#[derive(Debug)]
+pub struct Union {
+    store: Arc<dyn Store>,
+    dirs: DirOpener,
+    files: FdCache<OpenFile>,
+    table: Table,
+    upper: Option<Upper>,
+    roots: Arc<[Arc<RealDir>]>,
+    snapshots: Snapshots,
+    options: Options,
+}
+
+#[derive(Debug)]
+struct Options {
+    redirect_dir: bool,
+    durability: Durability,
+    id_map: IdMap,
+    /// We may act on files of other owners, so modes never stand in our way.
+    privileged: bool,
+    /// `CAP_FSETID` of callers counts: uid 0 is the real root (capable() looks at the initial user namespace).
+    real_root: bool,
+    /// How many descriptors of removed files are kept before they are parked in the work directory.
+    held_limit: usize,
+}
+
+impl Union {
+    /// Opens the layers. `mountpoint` is where the union will be mounted, so that layers it lies in can be told apart from
+    /// the union itself.
+    ///
+    /// # Errors
+    /// Names the option, the path and the remedy. Nothing was created then.
+    pub fn open(config: &UnionConfig, mountpoint: Option<&Path>) -> Result<Self, SetupError> {
+        Self::open_on(Arc::new(Disk), config, mountpoint)
+    }
+
+    /// Like [`Union::open`], on another storage than the machine's.
+    ///
+    /// # Errors
+    /// As [`Union::open`].
+    pub fn open_on(
+        store: Arc<dyn Store>,
+        config: &UnionConfig,
+        mountpoint: Option<&Path>,
+    ) -> Result<Self, SetupError> {
+        let stack = open::stack(&store, config, mountpoint)?;
+        let dirs_limit = sys::process::fd_limit() / 4;
+        let dirs = DirOpener::new(store.clone(), dirs_limit.clamp(16, 8192));
+        let upper_root = stack.upper.as_ref().map(|upper| upper.root.clone());
+        let root = root_node(&*store, &dirs, upper_root, stack.lowers.clone())
+            .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
+        let options = Options {
+            redirect_dir: config.redirect_dir,
+            durability: config.durability,
+            id_map: config.id_map.clone(),
+            privileged: sys::creds::rules_files(),
+            real_root: sys::creds::in_initial_user_namespace(),
+            held_limit: dirs_limit,
+        };
+        Ok(Self {
+            dirs,
+            files: FdCache::new(dirs_limit.clamp(16, 4096)),
+            table: Table::new(Numbers::new(stack.filesystems), root),
+            upper: stack.upper,
+            roots: stack.lowers,
+            snapshots: Snapshots::default(),
+            options,
+            store,
+        })
+    }
+
+    /// Whether there is no upperdir.
+    pub fn is_read_only(&self) -> bool {
+        self.upper.is_none()
+    }
+
+    /// The number of nodes in memory.
+    pub fn live_nodes(&self) -> usize {
+        self.table.len()
+    }
+
+    fn upper(&self) -> Result<&Upper> {
+        self.upper
+            .as_ref()
+            .ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
+    }
+
+    fn node(&self, id: NodeId) -> Result<Arc<Node>> {
+        self.table
+            .get(id)
+            .ok_or(Error::refused(Errno::STALE, "unknown node"))
+    }
+
+    fn dir_node(&self, id: NodeId) -> Result<(Arc<Node>, DirStack)> {
+        let node = self.node(id)?;
+        let stack = node
+            .stack()
+            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        Ok((node, stack))
+    }
+
+    fn walker(&self) -> Walker<'_> {
+        Walker {
+            store: &*self.store,
+            dirs: &self.dirs,
+            roots: &self.roots,
+        }
+    }
+
+    /// Names that the union never shows and that cannot be made in it.
+    fn is_hidden(&self, parent: &Node, name: &OsStr) -> bool {
+        marker::is_aufs_mark(name)
+            || (parent.id == NodeId::ROOT && name == HIDDEN_WORK && self.upper.is_some())
+    }
+
+    fn check_new_name(&self, parent: &Node, name: &OsStr) -> Result<()> {
+        if self.is_hidden(parent, name) {
+            return Err(Error::refused(
+                Errno::INVAL,
+                "the name is reserved for marks of the union",
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn root_node(
+    store: &dyn Store,
+    dirs: &DirOpener,
+    upper: Option<Arc<RealDir>>,
+    lowers: Arc<[Arc<RealDir>]>,
+) -> Result<Node> {
+    let mut impure = false;
+    for dir in upper.iter().chain(lowers.iter()) {
+        let fd = dirs.open(dir)?;
+        let marks = Marks::read(store, At::this(fd.as_fd()))?;
+        if marks.xattr_whiteouts {
+            dir.set_xattr_whiteouts();
+        }
+        impure |= marks.impure && dir.layer().is_upper();
+    }
+    let directory = Directory {
+        stack: DirStack { upper, lowers },
+        redirect: None,
+        impure,
+        default_acl: None,
+        removed: false,
+        changes: 0,
+    };
+    Ok(Node::new(
+        NodeId::ROOT,
+        Kind::Directory,
+        Links::new(),
+        Body::Directory(Box::new(directory)),
+    ))
+}

@@ -1,0 +1,147 @@
+//! Where a node's file is right now.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::Union;
+use crate::error::{Error, Result};
+use crate::layer::dir::RealDir;
+use crate::namespace::locks;
+use crate::namespace::node::{Body, Home, Link, LowerFile, Node};
+use crate::sys::At;
+use crate::types::{RealId, Stat};
+
+/// How often a file that is renamed while we look at it is looked for again.
+const MOVES: usize = 16;
+
+/// A file of a layer, ready for calls on it.
+#[derive(Debug)]
+pub(super) struct Place {
+    fd: Arc<OwnedFd>,
+    name: Option<Arc<OsStr>>,
+    /// Its identity, which another file at the same name does not have. `None`: cannot be mistaken.
+    real: Option<RealId>,
+}
+
+impl Place {
+    pub(super) fn at(&self) -> At<'_> {
+        match &self.name {
+            Some(name) => At::new(self.fd.as_fd(), name),
+            None => At::this(self.fd.as_fd()),
+        }
+    }
+
+    pub(super) fn is_right(&self, stat: &Stat) -> bool {
+        self.real.is_none_or(|real| real == stat.real_id())
+    }
+}
+
+/// Copied out of the node's state, so that no lock is held while directories are opened.
+enum Way {
+    Dir(Arc<RealDir>),
+    Lower(LowerFile),
+    Named(Link, RealId),
+    Indexed(OsString),
+    Held(Arc<OwnedFd>),
+    Parked(OsString),
+}
+
+impl Union {
+    /// Where the node's file is: in the upperdir when it has been copied up. Unless the node's gate is held it may have moved
+    /// when the place is used, so check with [`Place::is_right`].
+    pub(super) fn place(&self, node: &Node) -> Result<Place> {
+        let way = {
+            let state = node.state.read();
+            match &state.body {
+                Body::Lower(lower) => Way::Lower(lower.clone()),
+                Body::Directory(directory) => match directory.stack.all().next() {
+                    Some(dir) => Way::Dir(dir.clone()),
+                    None => return Err(Error::refused(Errno::STALE, "directory in no layer")),
+                },
+                Body::Upper(upper) => match (&upper.home, state.links.first(), &upper.index) {
+                    (Home::Named, Some(link), _) => Way::Named(link.clone(), upper.real),
+                    (Home::Indexed, _, Some(entry)) => Way::Indexed(entry.name.clone()),
+                    (Home::Held(fd), _, _) => Way::Held(fd.clone()),
+                    (Home::Parked(name), _, _) => Way::Parked(name.clone()),
+                    (Home::Named | Home::Indexed, _, _) => {
+                        return Err(Error::refused(Errno::STALE, "upper file without a name"));
+                    }
+                },
+            }
+        };
+        Ok(match way {
+            Way::Dir(dir) => Place {
+                fd: self.dirs.open(&dir)?,
+                name: None,
+                real: None,
+            },
+            Way::Lower(lower) => Place {
+                fd: self.dirs.open(&lower.dir)?,
+                name: Some(lower.name),
+                real: None,
+            },
+            Way::Named(link, real) => {
+                let upper = link.parent.stack().and_then(|stack| stack.upper);
+                let dir = upper.ok_or(Error::refused(Errno::STALE, "upper file in a lower directory"))?;
+                Place {
+                    fd: self.dirs.open(&dir)?,
+                    name: Some(link.name),
+                    real: Some(real),
+                }
+            }
+            Way::Indexed(name) => self.place_in(self.upper()?.staging.index(), &name)?,
+            Way::Held(fd) => Place {
+                fd,
+                name: None,
+                real: None,
+            },
+            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()), &name)?,
+        })
+    }
+
+    fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr) -> Result<Place> {
+        let dir = dir.ok_or(Error::refused(Errno::STALE, "no index directory"))?;
+        let fd = self
+            .store
+            .open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
+        Ok(Place {
+            fd: Arc::new(fd),
+            name: Some(name.into()),
+            real: None,
+        })
+    }
+
+    /// Runs `look` on the node's file, again when the file moved meanwhile. `look` answers `None` when what it found is not
+    /// the file.
+    pub(super) fn at_place<T>(
+        &self,
+        node: &Node,
+        mut look: impl FnMut(&Place) -> Result<Option<T>>,
+    ) -> Result<T> {
+        for _ in 0..MOVES {
+            let looked = self.place(node).and_then(|place| look(&place));
+            match looked {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) if error.errno() == Errno::NOENT && node.is_upper() => {}
+                Err(error) => return Err(error),
+            }
+            locks::wait_for_change(node);
+        }
+        Err(Error::refused(
+            Errno::STALE,
+            "the file is not where it was left; was a layer changed from outside?",
+        ))
+    }
+
+    /// What the node's file is.
+    pub(super) fn stat(&self, node: &Node) -> Result<Stat> {
+        self.at_place(node, |place| {
+            let stat = self.store.stat(place.at())?;
+            Ok(stat.filter(|stat| place.is_right(stat)))
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! Removing files and directories.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::{OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::{Extent, UpperDir};
+use crate::error::{Error, Result};
+use crate::namespace::locks;
+use crate::namespace::node::{Body, Home, Node};
+use crate::types::NodeId;
+
+/// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// A reference to a node for the length of an operation.
+pub(super) struct Borrowed<'a> {
+    union: &'a Union,
+    node: Arc<Node>,
+}
+
+impl std::ops::Deref for Borrowed<'_> {
+    type Target = Arc<Node>;
+
+    fn deref(&self) -> &Arc<Node> {
+        &self.node
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        self.union.forget(self.node.id, 1);
+    }
+}
+
+impl Union {
+    /// Removes a name that is no directory. The file stays usable for whoever has it open.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, `EROFS`.
+    pub fn unlink(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+        let (parent, _) = self.dir_node(parent)?;
+        let name: Arc<OsStr> = Arc::from(name);
+        self.upper()?;
+        let victim = self.find(&parent, &name)?;
+        if victim.is_dir() {
+            return Err(Error::refused(Errno::ISDIR, "is a directory"));
+        }
+        let dir = self.ensure_upper_dir(&parent)?;
+        self.prepare_removal(&victim, &parent, &name)?;
+        let _gates = locks::lock(&[&parent, &victim]);
+        let located = self.locate(&parent, &self.dir_stack(&parent)?, &name)?;
+        if located.upper.is_some() {
+            let covers = self.shown_by_lowers(&parent, &name)?.is_some();
+            let home = self.home_without(&victim, &parent, &name)?;
+            if covers {
+                self.whiteout_over_file(&dir, &name)?;
+            } else {
+                self.store.unlink(dir.at(&name))?;
+            }
+            self.name_removed(&victim, &parent, &name, home)?;
+        } else if located.is_absent() {
+            return Err(Error::refused(Errno::NOENT, "the name is gone"));
+        } else {
+            self.put_whiteout(&dir, &name)?;
+            self.drop_link(&victim, &parent, &name);
+        }
+        parent.with_dir(|directory| directory.changes += 1);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`.
+    pub fn rmdir(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+        let (parent, _) = self.dir_node(parent)?;
+        let name: Arc<OsStr> = Arc::from(name);
+        self.upper()?;
+        let victim = self.find(&parent, &name)?;
+        if !victim.is_dir() {
+            return Err(Error::refused(Errno::NOTDIR, "not a directory"));
+        }
+        let dir = self.ensure_upper_dir(&parent)?;
+        let _gates = locks::lock(&[&parent, &victim]);
+        if !self.is_empty(&victim)? {
+            return Err(Error::refused(Errno::NOTEMPTY, "directory not empty"));
+        }
+        let covers = self.shown_by_lowers(&parent, &name)?.is_some();
+        match self.dir_stack(&victim)?.upper {
+            Some(upper) => {
+                let held = self.dirs.open(&upper)?;
+                if covers {
+                    self.whiteout_over_dir(&dir, &name)?;
+                } else {
+                    self.remove_upper_dir(&dir, &name)?;
+                }
+                upper.detach(held);
+            }
+            None => self.put_whiteout(&dir, &name)?,
+        }
+        self.dir_removed(&victim, &parent, &name);
+        parent.with_dir(|directory| directory.changes += 1);
+        Ok(())
+    }
+
+    pub(super) fn dir_removed(&self, victim: &Arc<Node>, parent: &Arc<Node>, name: &OsStr) {
+        victim.with_dir(|directory| directory.removed = true);
+        self.drop_link(victim, parent, name);
+    }
+
+    /// What the union shows under a name, referenced for the length of an operation.
+    pub(super) fn find(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Borrowed<'_>> {
+        let missing = || Error::refused(Errno::NOENT, "no such name");
+        self.find_if_any(parent, name)?.ok_or_else(missing)
+    }
+
+    /// Like [`Union::find`]; `None` when nothing is shown.
+    pub(super) fn find_if_any(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Option<Borrowed<'_>>> {
+        if self.is_hidden(parent, name) {
+            return Ok(None);
+        }
+        let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
+        let adopted = self.adopt(parent, name, located)?;
+        Ok(adopted.map(|adopted| Borrowed {
+            union: self,
+            node: adopted.node,
+        }))
+    }
+
+    pub(super) fn dir_stack(&self, node: &Node) -> Result<crate::namespace::walk::DirStack> {
+        node.stack()
+            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
+    }
+
+    /// A lower file with several names is copied up before one is removed, because the number of its links can only be kept on
+    /// its copy (kernel: `ovl_nlink_start`); an indexed one gets the name first that is then replaced.
+    pub(super) fn prepare_removal(
+        &self,
+        node: &Arc<Node>,
+        parent: &Arc<Node>,
+        name: &Arc<OsStr>,
+    ) -> Result<()> {
+        let has_index = self.upper()?.staging.index().is_some();
+        let (lower_with_links, indexed) = match &node.state.read().body {
+            Body::Lower(lower) => (lower.has_links, false),
+            Body::Upper(upper) => (false, upper.index.is_some()),
+            Body::Directory(_) => (false, false),
+        };
+        if lower_with_links && has_index {
+            self.ensure_upper(node, Extent::All)?;
+        }
+        if node.index_entry().is_some() && (indexed || lower_with_links) {
+            self.ensure_name_in_upper(node, parent, name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a directory of the upperdir that the union shows as empty: whiteouts may be left in it.
+    pub(super) fn remove_upper_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        match self.store.rmdir(dir.at(name)) {
+            Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
+            other => return Ok(other?),
+        }
+        let prepared = self.upper()?.staging.prepare();
+        match self
+            .store
+            .rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)
+        {
+            // Its mode keeps us, its owner, from moving it (rename(2)).
+            Err(error) if error.errno() == Errno::ACCESS => {
+                self.store.chmod(dir.at(name), 0o700)?;
+                self.store
+                    .rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?;
+            }
+            other => other?,
+        }
+        Ok(())
+    }
+
+    /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce, by a name in
+    /// the work directory.
+    pub(super) fn hold(&self, node: &Node) -> Result<Home> {
+        let place = self.place(node)?;
+        if HELD.load(Ordering::Relaxed) < self.options.held_limit {
+            let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
+            HELD.fetch_add(1, Ordering::Relaxed);
+            return Ok(Home::Held(Arc::new(fd)));
+        }
+        let staging = &self.upper()?.staging;
+        let name = staging.fresh_name();
+        self.store.link(place.at(), staging.at(&name))?;
+        Ok(Home::Parked(name))
+    }
+
+    /// The last reference to a node is gone: nothing needs to be held any more.
+    pub(super) fn let_go(&self, home: &Home) {
+        match home {
+            Home::Held(_) => {
+                // Saturating: copies of files without a name are held but not counted.
+                let less = |held: usize| Some(held.saturating_sub(1));
+                let _previous = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
+            Home::Parked(name) => {
+                if let Some(upper) = &self.upper {
+                    upper.staging.discard(name);
+                }
+            }
+            Home::Named | Home::Indexed => {}
+        }
+    }
+
+    /// The open directory of the upperdir, for callers that replace it.
+    pub(super) fn empty_opaque_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        let stat = self
+            .store
+            .stat(dir.at(name))?
+            .ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
+        let prepared = self.upper()?.staging.prepare();
+        self.store.mkdir(prepared.at(), 0o700)?;
+        self.copy_metadata(dir.at(name), &stat, prepared.at())?;
+        self.set_opaque(prepared.at())?;
+        self.store
+            .rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?;
+        Ok(())
+    }
+
+    pub(super) fn is_physically_empty(&self, dir: &crate::layer::dir::RealDir) -> Result<bool> {
+        let fd = self.dirs.open_for_reading(dir)?;
+        let mut empty = true;
+        self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
+            if entry.name == "." || entry.name == ".." {
+                return std::ops::ControlFlow::Continue(());
+            }
+            empty = false;
+            std::ops::ControlFlow::Break(())
+        })?;
+        Ok(empty)
+    }
+}

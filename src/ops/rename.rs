@@ -1,0 +1,402 @@
+//! Rename: everything is looked at and made ready first, then one `renameat2` changes the union.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::{Extent, UpperDir};
+use super::lookup::is_same_link;
+use super::remove::Borrowed;
+use crate::error::{Error, Result};
+use crate::namespace::locks;
+use crate::namespace::node::{Home, Link, Node};
+use crate::types::{NodeId, RenameMode};
+
+/// One end of a rename.
+struct End<'a> {
+    parent: Arc<Node>,
+    name: Arc<OsStr>,
+    dir: UpperDir,
+    node: Option<Borrowed<'a>>,
+}
+
+/// What one end needs, as seen with all gates held.
+#[derive(Debug, Clone, Copy)]
+struct Situation {
+    /// The upperdir has a whiteout under the name.
+    whiteout: bool,
+    /// The upperdir has the file or directory itself under the name.
+    in_upper: bool,
+    /// Something of a lowerdir would show when the name left the upperdir.
+    covers: bool,
+}
+
+/// How the one `renameat2` is made, decided from the two situations alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// Both names change places.
+    Exchange,
+    /// A directory takes the place of a whiteout, which a directory cannot simply replace; the whiteout comes to the old
+    /// name, where it stays if it is needed.
+    SwapWithWhiteout { keep: bool },
+    /// Move, replacing what the upperdir has under the new name, if anything; leave a whiteout behind if needed.
+    Move { replace: bool, whiteout: bool },
+}
+
+impl Plan {
+    fn decide(mode: RenameMode, is_dir: bool, from: Situation, to: Situation) -> Self {
+        if mode == RenameMode::Exchange {
+            return Self::Exchange;
+        }
+        if is_dir && to.whiteout {
+            return Self::SwapWithWhiteout { keep: from.covers };
+        }
+        Self::Move {
+            replace: to.in_upper || to.whiteout,
+            whiteout: from.covers,
+        }
+    }
+}
+
+impl Union {
+    /// Renames, with the modes of `renameat2(2)`. Directories of lowerdirs are renamed too: by a redirect, or, where redirects
+    /// are off, by copying the tree up.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EEXIST`, `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `EINVAL` for a directory into itself, `EROFS`.
+    pub fn rename(
+        &self,
+        parent: NodeId,
+        name: &OsStr,
+        new_parent: NodeId,
+        new_name: &OsStr,
+        mode: RenameMode,
+    ) -> Result<()> {
+        self.upper()?;
+        let (old_parent, _) = self.dir_node(parent)?;
+        let (new_parent, _) = self.dir_node(new_parent)?;
+        self.check_new_name(&new_parent, new_name)?;
+        let from = self.end(old_parent, name)?;
+        let to = self.end(new_parent, new_name)?;
+        let source = from
+            .node
+            .as_ref()
+            .ok_or(Error::refused(Errno::NOENT, "no such name"))?;
+        check(source, &from, &to, mode)?;
+        if let Some(target) = &to.node
+            && Arc::ptr_eq(source, target)
+        {
+            return Ok(());
+        }
+        self.make_movable(source, &from)?;
+        match &to.node {
+            Some(target) if mode == RenameMode::Exchange => self.make_movable(target, &to)?,
+            Some(target) if !target.is_dir() => self.prepare_removal(target, &to.parent, &to.name)?,
+            _ => {}
+        }
+        let nodes: Vec<&Arc<Node>> = [
+            Some(&from.parent),
+            Some(&to.parent),
+            Some(&**source),
+            to.node.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let _gates = locks::lock(&nodes);
+        self.rename_gated(source, &from, &to, mode)
+    }
+
+    fn end(&self, parent: Arc<Node>, name: &OsStr) -> Result<End<'_>> {
+        let name: Arc<OsStr> = Arc::from(name);
+        let node = self.find_if_any(&parent, &name)?;
+        let dir = self.ensure_upper_dir(&parent)?;
+        Ok(End {
+            parent,
+            name,
+            dir,
+            node,
+        })
+    }
+
+    /// Gets the node completely into the upperdir under this name, so that one rename can move it.
+    fn make_movable(&self, node: &Arc<Node>, end: &End<'_>) -> Result<()> {
+        if !node.is_dir() {
+            self.ensure_upper(node, Extent::All)?;
+            return self.ensure_name_in_upper(node, &end.parent, &end.name);
+        }
+        let has_lowers = !self.dir_stack(node)?.lowers.is_empty();
+        let can_redirect = self.options.redirect_dir && self.upper()?.format.has_xattrs();
+        if has_lowers && !can_redirect {
+            self.copy_up_tree(node)
+        } else {
+            self.ensure_upper_dir(node).map(drop)
+        }
+    }
+
+    /// The caller holds the gates of both parents and both nodes.
+    fn rename_gated(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>, mode: RenameMode) -> Result<()> {
+        let from_now = self.situation(from)?;
+        let to_now = self.situation(to)?;
+        if !from_now.in_upper {
+            return Err(Error::refused(Errno::NOENT, "the name is gone"));
+        }
+        let plan = Plan::decide(mode, source.is_dir(), from_now, to_now);
+        self.mark_for_move(source, from, to, to_now.covers)?;
+        if let (Plan::Exchange, Some(target)) = (plan, &to.node) {
+            self.mark_for_move(target, to, from, from_now.covers)?;
+        }
+        let replaced = match (&to.node, plan) {
+            (Some(target), Plan::Move { .. } | Plan::SwapWithWhiteout { .. }) => {
+                Some((target, self.prepare_replacement(target, to, to_now)?))
+            }
+            _ => None,
+        };
+        self.execute(plan, from, to)?;
+        if let Some((target, home)) = replaced {
+            self.replaced(target, to, home)?;
+        }
+        self.moved(source, from, to);
+        if let (Plan::Exchange, Some(target)) = (plan, &to.node) {
+            self.moved(target, to, from);
+        }
+        for end in [from, to] {
+            end.parent.with_dir(|directory| directory.changes += 1);
+        }
+        Ok(())
+    }
+
+    fn situation(&self, end: &End<'_>) -> Result<Situation> {
+        if end.parent.peek_dir(|directory| directory.removed) == Some(true) {
+            return Err(Error::refused(Errno::NOENT, "the directory was removed"));
+        }
+        let located = self.locate(&end.parent, &self.dir_stack(&end.parent)?, &end.name)?;
+        Ok(Situation {
+            whiteout: located.whiteout,
+            in_upper: located.upper.is_some(),
+            covers: self.shown_by_lowers(&end.parent, &end.name)?.is_some(),
+        })
+    }
+
+    /// Writes the marks that make `node` the same at its new place. They change nothing at the old one.
+    fn mark_for_move(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>, covers: bool) -> Result<()> {
+        if self.may_have_origin(node) {
+            self.mark_impure(&to.parent, &to.dir)?;
+        }
+        if !node.is_dir() {
+            return Ok(());
+        }
+        let upper = self.upper_dir(node)?;
+        if self.dir_stack(node)?.lowers.is_empty() {
+            // Without lower directories of its own it must not merge with one at the new place.
+            return if covers {
+                self.set_opaque(upper.this())
+            } else {
+                Ok(())
+            };
+        }
+        let stays = Arc::ptr_eq(&from.parent, &to.parent);
+        let fits = |redirect: &[u8]| stays || redirect.starts_with(b"/");
+        if node.peek_dir(|directory| directory.redirect.as_deref().is_some_and(fits)) == Some(true) {
+            return Ok(());
+        }
+        let redirect = if stays {
+            from.name.as_bytes().to_vec()
+        } else {
+            self.lower_path(node)?
+        };
+        self.set_mark(upper.this(), "redirect", &redirect)?;
+        node.with_dir(|directory| directory.redirect = Some(redirect.into()));
+        Ok(())
+    }
+
+    /// The path of a directory from the root, by the names that its lower directories have (kernel: `ovl_get_redirect`).
+    fn lower_path(&self, node: &Arc<Node>) -> Result<Vec<u8>> {
+        let mut parts: Vec<OsString> = Vec::new();
+        let mut at = node.clone();
+        while at.id != NodeId::ROOT {
+            let link = at
+                .link()
+                .ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+            let redirect = at.peek_dir(|directory| directory.redirect.clone()).flatten();
+            match redirect {
+                Some(redirect) if redirect.starts_with(b"/") => {
+                    parts.push(OsStr::from_bytes(&redirect[1..]).to_owned());
+                    break;
+                }
+                Some(redirect) => parts.push(OsStr::from_bytes(&redirect).to_owned()),
+                None => parts.push((*link.name).to_owned()),
+            }
+            at = link.parent;
+        }
+        let mut path = Vec::new();
+        for part in parts.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(part.as_bytes());
+        }
+        Ok(path)
+    }
+
+    /// Makes sure that what is replaced is an empty directory or stays reachable. Returns how, for a file.
+    fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Option<Home>> {
+        if !target.is_dir() {
+            let upper = now
+                .in_upper
+                .then(|| self.home_without(target, &to.parent, &to.name));
+            return upper.transpose();
+        }
+        if !self.is_empty(target)? {
+            return Err(Error::refused(Errno::NOTEMPTY, "directory not empty"));
+        }
+        if let Some(upper) = self.dir_stack(target)?.upper {
+            let held = self.dirs.open(&upper)?;
+            if !self.is_physically_empty(&upper)? {
+                self.empty_opaque_dir(&to.dir, &to.name)?;
+            }
+            upper.detach(held);
+        }
+        Ok(None)
+    }
+
+    fn execute(&self, plan: Plan, from: &End<'_>, to: &End<'_>) -> Result<()> {
+        let (source, target) = (from.dir.at(&from.name), to.dir.at(&to.name));
+        match plan {
+            Plan::Exchange => Ok(self.store.rename(source, target, RenameFlags::EXCHANGE)?),
+            Plan::Move { replace, whiteout } => {
+                self.move_away((&from.dir, &from.name), target, whiteout, replace)
+            }
+            Plan::SwapWithWhiteout { keep } => {
+                self.store.rename(source, target, RenameFlags::EXCHANGE)?;
+                // Hiding nothing, a whiteout that is left over does no harm.
+                if !keep && let Err(error) = self.store.unlink(source) {
+                    log::warn!("whiteout {:?} that is no longer needed: {error}", from.name);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, home: Option<Home>) -> Result<()> {
+        match home {
+            Some(home) => self.name_removed(target, &to.parent, &to.name, home),
+            None if target.is_dir() => {
+                self.dir_removed(target, &to.parent, &to.name);
+                Ok(())
+            }
+            None => {
+                self.drop_link(target, &to.parent, &to.name);
+                Ok(())
+            }
+        }
+    }
+
+    fn moved(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>) {
+        if let Some(upper) = node.stack().and_then(|stack| stack.upper) {
+            upper.moved(&to.dir.real, to.name.clone());
+        }
+        self.table.pin(&to.parent);
+        let link = Link {
+            parent: to.parent.clone(),
+            name: to.name.clone(),
+            in_upper: true,
+        };
+        let old = {
+            let mut state = node.state.write();
+            match state
+                .links
+                .iter_mut()
+                .find(|known| is_same_link(known, &from.parent, &from.name))
+            {
+                Some(known) => Some(std::mem::replace(known, link)),
+                None => {
+                    state.links.push(link);
+                    None
+                }
+            }
+        };
+        if let Some(old) = old {
+            self.forget(old.parent.id, 1);
+        }
+    }
+}
+
+fn check(source: &Arc<Node>, from: &End<'_>, to: &End<'_>, mode: RenameMode) -> Result<()> {
+    if source.is_dir() && is_inside(&to.parent, source) {
+        return Err(Error::refused(
+            Errno::INVAL,
+            "a directory cannot be moved into itself",
+        ));
+    }
+    match (&to.node, mode) {
+        (None, RenameMode::Exchange) => Err(Error::refused(Errno::NOENT, "nothing to exchange with")),
+        (Some(_), RenameMode::NoReplace) => Err(Error::refused(Errno::EXIST, "the new name exists")),
+        (Some(target), RenameMode::Exchange) if target.is_dir() && is_inside(&from.parent, target) => Err(
+            Error::refused(Errno::INVAL, "a directory cannot be moved into itself"),
+        ),
+        (Some(target), RenameMode::Replace) => match (source.is_dir(), target.is_dir()) {
+            (true, false) => Err(Error::refused(Errno::NOTDIR, "a directory cannot replace a file")),
+            (false, true) => Err(Error::refused(Errno::ISDIR, "a file cannot replace a directory")),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn is_inside(node: &Arc<Node>, ancestor: &Arc<Node>) -> bool {
+    let mut at = Some(node.clone());
+    while let Some(node) = at {
+        if Arc::ptr_eq(&node, ancestor) {
+            return true;
+        }
+        at = node.link().map(|link| link.parent);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn situation(whiteout: bool, in_upper: bool, covers: bool) -> Situation {
+        Situation {
+            whiteout,
+            in_upper,
+            covers,
+        }
+    }
+
+    #[test]
+    fn every_case_has_its_plan() {
+        use RenameMode::{Exchange, NoReplace, Replace};
+        let upper = situation(false, true, false);
+        let covering = situation(false, true, true);
+        let nothing = situation(false, false, false);
+        let lower = situation(false, false, true);
+        let whiteout = situation(true, false, true);
+        let moves = |replace, whiteout| Plan::Move { replace, whiteout };
+        assert_eq!(Plan::decide(Exchange, true, upper, covering), Plan::Exchange);
+        assert_eq!(Plan::decide(Replace, false, upper, nothing), moves(false, false));
+        assert_eq!(
+            Plan::decide(NoReplace, false, covering, nothing),
+            moves(false, true)
+        );
+        assert_eq!(Plan::decide(Replace, false, covering, lower), moves(false, true));
+        assert_eq!(Plan::decide(Replace, false, upper, covering), moves(true, false));
+        assert_eq!(
+            Plan::decide(Replace, false, covering, whiteout),
+            moves(true, true)
+        );
+        assert_eq!(
+            Plan::decide(Replace, true, upper, whiteout),
+            Plan::SwapWithWhiteout { keep: false }
+        );
+        assert_eq!(
+            Plan::decide(Replace, true, covering, whiteout),
+            Plan::SwapWithWhiteout { keep: true }
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! Copy-up of a whole directory tree, for renaming a lower directory where redirects are off.
+
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::Union;
+use super::copy_up::Extent;
+use super::remove::Borrowed;
+use crate::error::Result;
+use crate::namespace::locks;
+use crate::namespace::node::Node;
+use crate::sys::At;
+
+impl Union {
+    /// Copies everything the union shows in `top` up, after which its directories need no lowerdir any more and are marked
+    /// opaque. The union looks the same after each step, so it may stop at any.
+    pub(super) fn copy_up_tree(&self, top: &Arc<Node>) -> Result<()> {
+        let mut inner: Vec<Borrowed<'_>> = Vec::new();
+        self.copy_up_entries(top, &mut inner)?;
+        let mut next = 0;
+        while let Some(node) = inner.get(next).map(|node| (**node).clone()) {
+            next += 1;
+            self.copy_up_entries(&node, &mut inner)?;
+        }
+        for node in inner.iter().rev().map(|node| &**node).chain([top]) {
+            self.cut_off_lowers(node)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a directory and the files in it up; its directories are added to `inner`.
+    fn copy_up_entries<'a>(&'a self, node: &Arc<Node>, inner: &mut Vec<Borrowed<'a>>) -> Result<()> {
+        self.ensure_upper_dir(node)?;
+        for name in self.entry_names(node)? {
+            let name: Arc<OsStr> = Arc::from(name);
+            let Some(child) = self.find_if_any(node, &name)? else {
+                continue;
+            };
+            if child.is_dir() {
+                inner.push(child);
+                continue;
+            }
+            self.ensure_upper(&child, Extent::All)?;
+            self.ensure_name_in_upper(&child, node, &name)?;
+        }
+        Ok(())
+    }
+
+    fn entry_names(&self, node: &Arc<Node>) -> Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        self.read_dir(node.id, 0, false, &mut |entry| {
+            if entry.name != "." && entry.name != ".." {
+                names.push(entry.name);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(names)
+    }
+
+    /// Marks a directory opaque whose entries are all in the upperdir, and removes the whiteouts that thereby lose their sense.
+    fn cut_off_lowers(&self, node: &Arc<Node>) -> Result<()> {
+        let _gates = locks::lock(&[node]);
+        let dir = self.upper_dir(node)?;
+        self.set_opaque(dir.this())?;
+        node.with_dir(|directory| {
+            directory.stack.lowers = Arc::new([]);
+            directory.redirect = None;
+        });
+        let fd = self.dirs.open_for_reading(&dir.real)?;
+        let mut names = Vec::new();
+        self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
+            names.push(entry.name.to_owned());
+            ControlFlow::Continue(())
+        })?;
+        for name in names {
+            let at: At<'_> = dir.at(&name);
+            if self.store.stat(at)?.is_some_and(|stat| stat.is_whiteout_device()) {
+                self.store.unlink(at)?;
+            }
+        }
+        Ok(())
+    }
+}

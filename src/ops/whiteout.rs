@@ -1,0 +1,117 @@
+//! Whiteouts in the upperdir.
+
+use std::ffi::{OsStr, OsString};
+
+use rustix::fs::{OFlags, RenameFlags};
+
+use super::Union;
+use super::copy_up::UpperDir;
+use crate::error::Result;
+use crate::layer::probe::WhiteoutStyle;
+use crate::layer::staging::Prepared;
+use crate::sys::At;
+
+impl Union {
+    /// Puts a whiteout where the upperdir has nothing.
+    pub(super) fn put_whiteout(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        let upper = self.upper()?;
+        if upper.format.whiteouts == WhiteoutStyle::Device {
+            return Ok(upper.staging.make_whiteout(dir.at(name))?);
+        }
+        let prepared = self.prepare_whiteout(dir)?;
+        self.store
+            .rename(prepared.at(), dir.at(name), RenameFlags::NOREPLACE)?;
+        prepared.published();
+        Ok(())
+    }
+
+    /// Replaces a file of the upperdir with a whiteout, in one step.
+    pub(super) fn whiteout_over_file(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        let prepared = self.prepare_whiteout(dir)?;
+        self.store
+            .rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
+        prepared.published();
+        Ok(())
+    }
+
+    /// Replaces a directory of the upperdir with a whiteout, in one step; the directory is then removed with all that is left
+    /// in it.
+    pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        let prepared = self.prepare_whiteout(dir)?;
+        Ok(self
+            .store
+            .rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
+    }
+
+    /// Leaves a whiteout behind where `from` was, if asked to, and moves it to `to`.
+    pub(super) fn move_away(
+        &self,
+        from: (&UpperDir, &OsStr),
+        to: At<'_>,
+        leave_whiteout: bool,
+        replace: bool,
+    ) -> Result<()> {
+        let at = from.0.at(from.1);
+        let mut flags = if replace {
+            RenameFlags::empty()
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        if !leave_whiteout {
+            return Ok(self.store.rename(at, to, flags)?);
+        }
+        if self.upper()?.format.whiteouts == WhiteoutStyle::Device {
+            flags |= RenameFlags::WHITEOUT;
+            return Ok(self.store.rename(at, to, flags)?);
+        }
+        // Two names change at once only by an exchange: the whiteout goes to the target first, hiding what it already hides
+        // or replaces.
+        let prepared = self.prepare_whiteout(from.0)?;
+        self.store.rename(prepared.at(), to, RenameFlags::empty())?;
+        prepared.published();
+        Ok(self.store.rename(at, to, RenameFlags::EXCHANGE)?)
+    }
+
+    /// A whiteout in the work directory, meant for `dir`.
+    pub(super) fn prepare_whiteout(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
+        let upper = self.upper()?;
+        let prepared = upper.staging.prepare();
+        match upper.format.whiteouts {
+            WhiteoutStyle::Device => upper.staging.make_whiteout(prepared.at())?,
+            WhiteoutStyle::Xattr => {
+                self.announce_xattr_whiteouts(dir)?;
+                self.store.open(
+                    prepared.at(),
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY,
+                    0o600,
+                )?;
+                self.set_mark(prepared.at(), "whiteout", b"y")?;
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Attribute whiteouts are looked for only in directories marked so.
+    fn announce_xattr_whiteouts(&self, dir: &UpperDir) -> Result<()> {
+        if dir.real.has_xattr_whiteouts() {
+            return Ok(());
+        }
+        self.set_mark(dir.this(), "opaque", b"x")?;
+        dir.real.set_xattr_whiteouts();
+        Ok(())
+    }
+
+    /// The name of an opaque directory's mark.
+    pub(super) fn set_opaque(&self, at: At<'_>) -> Result<()> {
+        let upper = self.upper()?;
+        let name: Option<OsString> = upper.format.mark("opaque");
+        let Some(name) = name else {
+            let errno = rustix::io::Errno::OPNOTSUPP;
+            return Err(crate::Error::refused(
+                errno,
+                "an opaque directory needs extended attributes in the upperdir",
+            ));
+        };
+        Ok(self.store.set_xattr(at, &name, b"y", 0)?)
+    }
+}

@@ -1,0 +1,139 @@
+//! Extended attributes, ACLs among them. Marks of union filesystems are hidden, what users set in their likeness is escaped.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
+use super::Union;
+use super::acl::DEFAULT_ACL;
+use super::copy_up::Extent;
+use crate::error::{Error, Result};
+use crate::layer::marker;
+use crate::namespace::locks;
+use crate::types::{Caller, NodeId};
+
+impl Union {
+    /// The value of an attribute.
+    ///
+    /// # Errors
+    /// `ENODATA` when there is none, `EOPNOTSUPP` where the layer's filesystem keeps no such attributes.
+    pub fn get_xattr(&self, id: NodeId, name: &OsStr) -> Result<Vec<u8>> {
+        let node = self.node(id)?;
+        let missing = || Error::refused(Errno::NODATA, "no such attribute");
+        let on_disk = marker::name_on_disk(name).ok_or_else(missing)?;
+        self.at_place(&node, |place| {
+            let value = self.store.get_xattr(place.at(), &on_disk)?;
+            if value.is_none() && !self.is_still_there(place)? {
+                return Ok(None);
+            }
+            Ok(Some(value))
+        })?
+        .ok_or_else(missing)
+    }
+
+    /// The names of all attributes that users see, each ended by a NUL byte.
+    pub fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>> {
+        let node = self.node(id)?;
+        let on_disk = self.at_place(&node, |place| match self.store.list_xattr(place.at()) {
+            Ok(names) => Ok(Some(names)),
+            // A filesystem without attributes has an empty list of them.
+            Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(Some(Vec::new())),
+            Err(error) => Err(error.into()),
+        })?;
+        let mut names = Vec::with_capacity(on_disk.len());
+        for name in on_disk.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+            if let Some(shown) = marker::name_in_union(OsStr::from_bytes(name)) {
+                names.extend_from_slice(shown.as_bytes());
+                names.push(0);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Sets an attribute, copying the file up first; `flags` as for `setxattr(2)`.
+    ///
+    /// # Errors
+    /// `EPERM` for names that only marks have.
+    pub fn set_xattr(
+        &self,
+        caller: Caller,
+        id: NodeId,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<()> {
+        let node = self.node(id)?;
+        let on_disk = storable(name)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let _gates = locks::lock(&[&node]);
+        let place = self.place(&node)?;
+        self.store.set_xattr(place.at(), &on_disk, value, flags)?;
+        if name == DEFAULT_ACL {
+            self.forget_default_acl(&node);
+        }
+        if name == "system.posix_acl_access" {
+            self.clear_set_gid_after_acl(caller, &node)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an attribute.
+    ///
+    /// # Errors
+    /// `ENODATA` when there is none; the file is then not copied up.
+    pub fn remove_xattr(&self, id: NodeId, name: &OsStr) -> Result<()> {
+        let node = self.node(id)?;
+        let on_disk = storable(name)?;
+        if !node.is_upper() {
+            self.upper()?;
+            self.get_xattr(id, name)?;
+        }
+        self.ensure_upper(&node, Extent::All)?;
+        let _gates = locks::lock(&[&node]);
+        let place = self.place(&node)?;
+        self.store.remove_xattr(place.at(), &on_disk)?;
+        if name == DEFAULT_ACL {
+            self.forget_default_acl(&node);
+        }
+        Ok(())
+    }
+
+    /// Setting an access ACL takes the set-gid bit away unless the caller is in the file's group or has `CAP_FSETID`
+    /// (kernel: `posix_acl_update_mode`).
+    fn clear_set_gid_after_acl(&self, caller: Caller, node: &crate::namespace::node::Node) -> Result<()> {
+        let stat = self.stat(node)?;
+        if stat.mode & libc::S_ISGID == 0 || self.may_keep_set_id(caller) {
+            return Ok(());
+        }
+        let group = self.options.id_map.gid_to_union(stat.gid);
+        let in_group = caller.gid == group
+            || crate::sys::creds::groups_of(caller.pid).is_some_and(|groups| groups.contains(&group));
+        if in_group {
+            return Ok(());
+        }
+        let place = self.place(node)?;
+        Ok(self
+            .store
+            .chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?)
+    }
+
+    fn is_still_there(&self, place: &super::place::Place) -> Result<bool> {
+        Ok(self
+            .store
+            .stat(place.at())?
+            .is_some_and(|stat| place.is_right(&stat)))
+    }
+}
+
+fn storable(name: &OsStr) -> Result<Cow<'_, OsStr>> {
+    marker::name_on_disk(name).ok_or(Error::refused(Errno::PERM, "the attribute is reserved for marks"))
+}
+
+/// Names of attributes as `listxattr(2)` gives them, one by one.
+pub(super) fn names(list: &[u8]) -> impl Iterator<Item = OsString> {
+    list.split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(|name| OsStr::from_bytes(name).to_owned())
+}

@@ -1,0 +1,94 @@
+//! File handles (`name_to_handle_at(2)`) and filesystem identifiers.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
+use super::{At, Error, Result};
+
+/// A file handle as the filesystem encodes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileHandle {
+    /// How the filesystem encoded it.
+    pub kind: u8,
+    /// The encoding, `MAX_HANDLE_SZ` (128) bytes at most.
+    pub bytes: Vec<u8>,
+}
+
+const MAX_HANDLE: usize = 128;
+
+#[repr(C)]
+struct RawHandle {
+    len: u32,
+    kind: i32,
+    bytes: [u8; MAX_HANDLE],
+}
+
+/// The handle of a file; `None` where the filesystem gives none.
+pub fn of(at: At<'_>) -> Result<Option<FileHandle>> {
+    let Ok(name) = CString::new(at.name.as_bytes()) else {
+        return Err(at.fail("name_to_handle_at", Errno::INVAL));
+    };
+    let mut raw = RawHandle {
+        len: MAX_HANDLE as u32,
+        kind: 0,
+        bytes: [0; MAX_HANDLE],
+    };
+    let mut mount_id = 0;
+    let flags = if at.is_self() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: `name` is NUL-terminated, `raw` has the layout of `struct file_handle` with room for `len` bytes, and both
+    // outlive the call.
+    let result = unsafe {
+        libc::name_to_handle_at(
+            at.dir.as_raw_fd(),
+            name.as_ptr(),
+            (&raw mut raw).cast::<libc::file_handle>(),
+            &raw mut mount_id,
+            flags,
+        )
+    };
+    if result == 0 {
+        let bytes = raw.bytes.get(..raw.len as usize).unwrap_or_default().to_vec();
+        return Ok(u8::try_from(raw.kind).ok().map(|kind| FileHandle { kind, bytes }));
+    }
+    match last_errno() {
+        Errno::OPNOTSUPP | Errno::OVERFLOW | Errno::NOSYS | Errno::PERM => Ok(None),
+        errno => Err(at.fail("name_to_handle_at", errno)),
+    }
+}
+
+#[repr(C)]
+struct FsUuid {
+    len: u8,
+    uuid: [u8; 16],
+}
+
+/// `FS_IOC_GETFSUUID`, `_IOR(0x15, 0, struct fsuuid2)`, Linux 6.9.
+const FS_IOC_GETFSUUID: libc::c_ulong = 0x8011_1500;
+
+/// The UUID of the filesystem of an open directory; zeros where it has or tells none.
+pub fn fs_uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
+    let mut raw = FsUuid {
+        len: 0,
+        uuid: [0; 16],
+    };
+    // SAFETY: the ioctl writes one `struct fsuuid2`, whose layout `raw` has.
+    let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_GETFSUUID as _, &raw mut raw) };
+    if result == 0 && raw.len == 16 {
+        raw.uuid
+    } else {
+        [0; 16]
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// The errno of the last failed libc call, with the call's name.
+pub(super) fn last_error(call: &'static str) -> Error {
+    Error::new(call, last_errno())
+}

@@ -1,0 +1,19 @@
+//! The only place with `unsafe`, raw file descriptors and bare system calls.
+//!
+//! `AsFd` in, owned descriptors and plain values out, and one [`Error`] per failed call that remembers the call and what it
+//! was made on.
+
+pub mod at;
+pub mod creds;
+pub mod dirent;
+mod error;
+pub mod file;
+pub mod handle;
+pub mod ioctl;
+pub mod mount;
+pub mod namei;
+pub mod process;
+pub mod xattr;
+
+pub use at::At;
+pub use error::{Error, Result};

@@ -1,0 +1,282 @@
+//! Mounting and unmounting: directly where we may, else through fusermount3.
+#![allow(unsafe_code)]
+
+mod fusermount;
+mod table;
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
+
+pub use table::{MountEntry, mount_at};
+
+use super::creds::in_initial_user_namespace;
+use super::process::is_root;
+use crate::config::MountFlags;
+
+/// The device every FUSE connection starts with.
+const FUSE_DEVICE: &str = "/dev/fuse";
+/// Its device number (Linux: Documentation/admin-guide/devices.txt, misc devices).
+const FUSE_DEVICE_NUMBER: u64 = libc::makedev(10, 229);
+/// What mount(8), findmnt and /proc/mounts show; also the type to write into fstab.
+pub const FS_TYPE: &str = "fuse.unionfuse";
+/// The part of [`FS_TYPE`] after the dot.
+const SUBTYPE: &str = "unionfuse";
+/// `STATX_MNT_ID_UNIQUE` (Linux 6.8): like `STATX_MNT_ID`, but never used twice.
+const STATX_MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct FuseMountOptions {
+    /// What findmnt shows as the source.
+    pub source: OsString,
+    /// Everything else.
+    pub flags: MountFlags,
+}
+
+/// Why mounting failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// There is no usable FUSE device.
+    #[error("open {FUSE_DEVICE}: {0}")]
+    Device(#[source] io::Error),
+    /// The kernel refuses for a reason fusermount3 cannot change.
+    #[error("mount: {0}")]
+    Kernel(#[source] io::Error),
+    /// We may not mount, and fusermount3, which may, is not installed.
+    #[error("{0}; and fusermount3, which mounts for users, is not found")]
+    NoFusermount(#[source] Box<MountError>),
+    /// fusermount3 refuses.
+    #[error("{0}")]
+    Fusermount(String),
+    /// The descriptor given as `/dev/fd/N` is not a FUSE connection.
+    #[error("descriptor {0}: {1}")]
+    Inherited(RawFd, #[source] io::Error),
+}
+
+impl MountError {
+    /// What can be done about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Device(_) => "load the module with 'modprobe fuse'; give a container '--device /dev/fuse'",
+            Self::Kernel(_) => "see the kernel's log (dmesg)",
+            Self::NoFusermount(_) => "install fuse3, or mount as root",
+            Self::Fusermount(said) if said.contains("user_allow_other") => {
+                "add that line to /etc/fuse.conf, or do without allow_other"
+            }
+            Self::Fusermount(said) if said.contains("write access") => "mount on a directory of your own",
+            Self::Fusermount(_) => "see fusermount3(1)",
+            Self::Inherited(..) => "give a directory to mount on",
+        }
+    }
+
+    fn is_lack_of_rights(&self) -> bool {
+        match self {
+            Self::Device(error) | Self::Kernel(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+}
+
+/// Whether a mount could work at all, found out before anything is touched.
+///
+/// # Errors
+/// [`MountError::Device`] or [`MountError::NoFusermount`].
+pub fn check_available() -> Result<(), MountError> {
+    match open_device() {
+        Err(error) if error.is_lack_of_rights() && fusermount::program().is_some() => Ok(()),
+        Err(error) if error.is_lack_of_rights() => Err(MountError::NoFusermount(Box::new(error))),
+        other => other.map(drop),
+    }
+}
+
+/// Mounts on `mountpoint` and returns the connection. `mountpoint` may be `/dev/fd/N`, see [`inherited_device`].
+///
+/// # Errors
+/// See [`MountError`].
+pub fn mount_fuse(mountpoint: &Path, options: &FuseMountOptions) -> Result<OwnedFd, MountError> {
+    if let Some(number) = inherited_device(mountpoint) {
+        return adopt(number).map_err(|error| MountError::Inherited(number, error));
+    }
+    let options = Resolved::new(options);
+    match mount_directly(mountpoint, &options) {
+        Err(error) if error.is_lack_of_rights() => match fusermount::program() {
+            Some(program) => fusermount::mount(&program, mountpoint, &options),
+            None => Err(MountError::NoFusermount(Box::new(error))),
+        },
+        other => other,
+    }
+}
+
+/// The options with every default decided.
+#[derive(Debug)]
+struct Resolved<'a> {
+    source: &'a OsString,
+    flags: MountFlags,
+    allow_other: bool,
+    dev: bool,
+    suid: bool,
+}
+
+impl<'a> Resolved<'a> {
+    fn new(options: &'a FuseMountOptions) -> Self {
+        let flags = options.flags;
+        let full_rights = is_root() && in_initial_user_namespace();
+        Self {
+            source: &options.source,
+            flags,
+            allow_other: flags.allow_other.unwrap_or_else(is_root),
+            dev: flags.dev.unwrap_or(full_rights),
+            suid: flags.suid.unwrap_or(full_rights),
+        }
+    }
+
+    fn kernel_flags(&self) -> KernelFlags {
+        let wanted = [
+            (self.flags.read_only, KernelFlags::RDONLY),
+            (!self.dev, KernelFlags::NODEV),
+            (!self.suid, KernelFlags::NOSUID),
+            (self.flags.no_exec, KernelFlags::NOEXEC),
+            (self.flags.no_atime, KernelFlags::NOATIME),
+            (self.flags.sync, KernelFlags::SYNCHRONOUS),
+            (self.flags.dir_sync, KernelFlags::DIRSYNC),
+        ];
+        wanted
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, flag)| flag)
+            .collect()
+    }
+}
+
+fn open_device() -> Result<OwnedFd, MountError> {
+    let opened = File::options().read(true).write(true).open(FUSE_DEVICE);
+    opened.map(OwnedFd::from).map_err(MountError::Device)
+}
+
+fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, MountError> {
+    let device = open_device()?;
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let allow_other = if options.allow_other { ",allow_other" } else { "" };
+    let data = format!(
+        "fd={},rootmode={:o},user_id={uid},group_id={gid},default_permissions{allow_other}",
+        device.as_raw_fd(),
+        libc::S_IFDIR,
+    );
+    let data = CString::new(data).map_err(|error| MountError::Kernel(error.into()))?;
+    rustix::mount::mount(
+        options.source,
+        mountpoint,
+        FS_TYPE,
+        options.kernel_flags(),
+        data.as_c_str(),
+    )
+    .map_err(|errno| MountError::Kernel(errno.into()))?;
+    Ok(device)
+}
+
+/// The N of a mountpoint `/dev/fd/N`: mount.fuse3 with `drop_privileges` has mounted already and hands the connection over
+/// as that descriptor (mount.fuse3(8)).
+pub fn inherited_device(mountpoint: &Path) -> Option<RawFd> {
+    let number = mountpoint.strip_prefix("/dev/fd").ok()?.to_str()?;
+    number
+        .parse()
+        .ok()
+        .filter(|number: &RawFd| *number > libc::STDERR_FILENO)
+}
+
+fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl on a number that is not open answers EBADF and does nothing.
+    let device = match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) } {
+        -1 => return Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just made this descriptor, for us alone.
+        copy => unsafe { File::from(OwnedFd::from_raw_fd(copy)) },
+    };
+    let metadata = device.metadata()?;
+    if !metadata.file_type().is_char_device() || metadata.rdev() != FUSE_DEVICE_NUMBER {
+        return Err(Errno::NODEV.into());
+    }
+    Ok(device.into())
+}
+
+/// Unmounts what is mounted on `mountpoint`; `lazy` detaches it even when it is busy. Users go through fusermount3.
+///
+/// # Errors
+/// Those of umount2(2), or what fusermount3 says.
+pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
+    let detach = if lazy {
+        UnmountFlags::DETACH
+    } else {
+        UnmountFlags::empty()
+    };
+    match rustix::mount::unmount(mountpoint, UnmountFlags::NOFOLLOW | detach) {
+        Err(Errno::PERM) => match fusermount::program() {
+            Some(program) => fusermount::unmount(&program, mountpoint, lazy),
+            None => Err(Errno::PERM.into()),
+        },
+        other => Ok(other?),
+    }
+}
+
+/// Which mount a path leads to. Two of the same value are the same mount, also after it was unmounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountId {
+    id: u64,
+    device: (u32, u32),
+}
+
+impl MountId {
+    /// The mount at `path`. Asks only the kernel, never the filesystem, so it cannot hang on a daemon that does not answer.
+    ///
+    /// # Errors
+    /// Those of statx(2).
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
+        // Older kernels ignore the first and answer the second.
+        let stat = rustix::fs::statx(CWD, path, flags, STATX_MNT_ID_UNIQUE | StatxFlags::MNT_ID)?;
+        Ok(Self {
+            id: stat.stx_mnt_id,
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+        })
+    }
+}
+
+/// Writes everything cached for the filesystem mounted on `mountpoint` back to it. It has to be served meanwhile.
+///
+/// # Errors
+/// Those of open(2) and syncfs(2).
+pub fn flush(mountpoint: &Path) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(mountpoint)?)?)
+}
+
+/// The absolute path of a mountpoint, without symbolic links, even if what is mounted there no longer answers.
+///
+/// # Errors
+/// Those of realpath(3) on its parent directory.
+pub fn resolve_mountpoint(mountpoint: &Path) -> io::Result<PathBuf> {
+    let error = match mountpoint.canonicalize() {
+        Ok(path) => return Ok(path),
+        Err(error) => error,
+    };
+    match (mountpoint.parent(), mountpoint.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            Ok(parent.canonicalize()?.join(name))
+        }
+        _ => Err(error),
+    }
+}

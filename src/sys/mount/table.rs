@@ -1,0 +1,132 @@
+//! The mount table, `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// A line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// The type of the filesystem, as mount(8) shows it.
+    pub fs_type: OsString,
+    /// The source, as mount(8) shows it.
+    pub source: OsString,
+}
+
+impl MountEntry {
+    /// Whether it is a union of ours. mount.fuse3 with `drop_privileges` names the type after the program it calls: a path
+    /// perhaps, or our alias.
+    pub fn is_union(&self) -> bool {
+        let Some(program) = self.fs_type.as_bytes().strip_prefix(b"fuse.") else {
+            return false;
+        };
+        let name = Path::new(OsStr::from_bytes(program)).file_name();
+        name.is_some_and(|name| name == super::SUBTYPE || name == "fuse-overlayfs")
+    }
+}
+
+/// The top-most mount on exactly this absolute path, if there is one.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn mount_at(path: &Path) -> io::Result<Option<MountEntry>> {
+    Ok(find(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
+    let mut lines = table.split(|byte| *byte == b'\n').rev();
+    lines.find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        if unmangle(fields.nth(4)?) != path.as_os_str() {
+            return None;
+        }
+        // A variable number of optional fields ends with a lone "-".
+        fields.find(|field| *field == b"-")?;
+        Some(MountEntry {
+            fs_type: unmangle(fields.next()?),
+            source: unmangle(fields.next()?),
+        })
+    })
+}
+
+/// Decodes the kernel's `\ooo` for spaces, tabs, newlines, backslashes and `#`.
+fn unmangle(field: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = (*first == b'\\').then(|| tail.get(..3)).flatten().and_then(octal);
+        bytes.push(octal.unwrap_or(*first));
+        rest = if octal.is_some() { &tail[3..] } else { tail };
+    }
+    OsString::from_vec(bytes)
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let text = OsStr::from_bytes(digits).to_str()?;
+    u8::from_str_radix(text, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"\
+22 1 254:0 / / rw,relatime - ext4 /dev/root rw
+40 22 0:33 / /mnt/a\\040b rw,nosuid shared:5 master:1 - fuse.unionfuse my\\134src rw,user_id=0
+41 40 0:34 / /mnt/a\\040b rw - tmpfs none rw
+42 22 0:35 / /mnt/a\\040bc rw - proc proc rw
+";
+
+    #[test]
+    fn the_last_mount_on_a_path_counts() {
+        let found = find(TABLE, Path::new("/mnt/a b")).unwrap();
+        assert_eq!(
+            (found.fs_type.to_str(), found.source.to_str()),
+            (Some("tmpfs"), Some("none"))
+        );
+        assert_eq!(find(TABLE, Path::new("/mnt")), None);
+    }
+
+    #[test]
+    fn optional_fields_are_skipped_and_names_decoded() {
+        let first_two: Vec<u8> = TABLE
+            .split_inclusive(|b| *b == b'\n')
+            .take(2)
+            .flatten()
+            .copied()
+            .collect();
+        let found = find(&first_two, Path::new("/mnt/a b")).unwrap();
+        assert_eq!(
+            (found.fs_type.to_str(), found.source.to_str()),
+            (Some("fuse.unionfuse"), Some(r"my\src"))
+        );
+    }
+
+    #[test]
+    fn unions_are_known_by_their_type() {
+        let is_union = |fs_type: &str| {
+            MountEntry {
+                fs_type: fs_type.into(),
+                source: "x".into(),
+            }
+            .is_union()
+        };
+        for ours in [
+            "fuse.unionfuse",
+            "fuse.fuse-overlayfs",
+            "fuse./usr/local/bin/unionfuse",
+        ] {
+            assert!(is_union(ours), "{ours}");
+        }
+        for other in ["ext4", "fuse", "fuse.", "fuse.sshfs", "unionfuse"] {
+            assert!(!is_union(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn odd_backslashes_stay() {
+        assert_eq!(unmangle(br"a\x\04"), OsStr::new(r"a\x\04"));
+        assert_eq!(unmangle(br"\012"), OsStr::new("\n"));
+    }
+}

@@ -1,0 +1,207 @@
+//! Calls on names: look, make, remove, rename.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::fs::{
+    self, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+};
+use rustix::io::Errno;
+
+use super::{At, Error, Result};
+use crate::types::{Kind, NewTime, Stat, Time};
+
+/// Opens a file without following a symlink in the last component. `O_CLOEXEC` is always set.
+pub fn open(at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    let opened = if at.is_self() {
+        // Only the magic link reopens a file, named or not, with other rights than the descriptor's.
+        fs::open(at.proc_path().as_slice(), flags, Mode::from_raw_mode(mode))
+    } else {
+        fs::openat(
+            at.dir,
+            at.name,
+            flags | OFlags::NOFOLLOW,
+            Mode::from_raw_mode(mode),
+        )
+    };
+    opened.map_err(|errno| at.fail("openat", errno))
+}
+
+/// Opens a directory (or file) given by the user: relative to the current directory, symlinks followed.
+pub fn open_path(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd> {
+    fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::on("open", path.as_os_str(), errno))
+}
+
+/// What is under the name, symlinks not followed; `None` when nothing is.
+pub fn stat(at: At<'_>) -> Result<Option<Stat>> {
+    let flags = if at.is_self() {
+        AtFlags::EMPTY_PATH
+    } else {
+        AtFlags::SYMLINK_NOFOLLOW
+    };
+    match fs::statat(at.dir, at.name, flags) {
+        Ok(stat) => Ok(Some(from_raw(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(at.fail("newfstatat", errno)),
+    }
+}
+
+/// What an open file is.
+pub fn stat_fd(fd: impl AsFd) -> Result<Stat> {
+    fs::fstat(fd)
+        .map(|stat| from_raw(&stat))
+        .map_err(|errno| Error::new("fstat", errno))
+}
+
+#[allow(clippy::unnecessary_cast, reason = "field types differ between architectures")]
+fn from_raw(stat: &fs::Stat) -> Stat {
+    let time = |sec: i64, nsec: u64| Time {
+        sec,
+        nsec: nsec as u32,
+    };
+    Stat {
+        dev: stat.st_dev as u64,
+        ino: stat.st_ino as u64,
+        mode: stat.st_mode as u32,
+        nlink: u32::try_from(stat.st_nlink as u64).unwrap_or(u32::MAX),
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        rdev: stat.st_rdev as u64,
+        size: stat.st_size as u64,
+        blocks: stat.st_blocks as u64,
+        blksize: stat.st_blksize as u32,
+        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+    }
+}
+
+/// The target of a symlink.
+pub fn read_link(at: At<'_>) -> Result<OsString> {
+    fs::readlinkat(at.dir, at.name, Vec::with_capacity(256))
+        .map(|target: CString| OsString::from_vec(target.into_bytes()))
+        .map_err(|errno| at.fail("readlinkat", errno))
+}
+
+/// Makes a directory; the process's umask must be 0 for `mode` to be taken as it is.
+pub fn mkdir(at: At<'_>, mode: u32) -> Result<()> {
+    fs::mkdirat(at.dir, at.name, Mode::from_raw_mode(mode)).map_err(|errno| at.fail("mkdirat", errno))
+}
+
+/// Makes a file, FIFO, socket or device.
+pub fn mknod(at: At<'_>, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
+    let file_type = FileType::from_raw_mode(kind.mode_bits());
+    fs::mknodat(at.dir, at.name, file_type, Mode::from_raw_mode(mode), rdev)
+        .map_err(|errno| at.fail("mknodat", errno))
+}
+
+/// Makes a symlink.
+pub fn symlink(target: &OsStr, at: At<'_>) -> Result<()> {
+    fs::symlinkat(target, at.dir, at.name).map_err(|errno| at.fail("symlinkat", errno))
+}
+
+/// Makes another name for a file; `from` may be a descriptor's own file (an `O_TMPFILE` included).
+pub fn link(from: At<'_>, to: At<'_>) -> Result<()> {
+    let linked = if from.is_self() {
+        match fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::EMPTY_PATH) {
+            // AT_EMPTY_PATH wants CAP_DAC_READ_SEARCH before Linux 6.10; the magic link does not (open(2), O_TMPFILE).
+            Err(Errno::NOENT | Errno::PERM) => fs::linkat(
+                fs::CWD,
+                from.proc_path().as_slice(),
+                to.dir,
+                to.name,
+                AtFlags::SYMLINK_FOLLOW,
+            ),
+            other => other,
+        }
+    } else {
+        fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::empty())
+    };
+    linked.map_err(|errno| to.fail("linkat", errno))
+}
+
+/// Removes a name that is not a directory.
+pub fn unlink(at: At<'_>) -> Result<()> {
+    fs::unlinkat(at.dir, at.name, AtFlags::empty()).map_err(|errno| at.fail("unlinkat", errno))
+}
+
+/// Removes an empty directory.
+pub fn rmdir(at: At<'_>) -> Result<()> {
+    fs::unlinkat(at.dir, at.name, AtFlags::REMOVEDIR).map_err(|errno| at.fail("rmdir", errno))
+}
+
+/// Renames with the flags of `renameat2(2)`.
+pub fn rename(from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
+    fs::renameat_with(from.dir, from.name, to.dir, to.name, flags)
+        .map_err(|errno| to.fail("renameat2", errno))
+}
+
+/// Changes permission bits. The caller knows that the file is no symlink.
+pub fn chmod(at: At<'_>, mode: u32) -> Result<()> {
+    let mode = Mode::from_raw_mode(mode);
+    let changed = if at.is_self() {
+        fs::chmod(at.proc_path().as_slice(), mode)
+    } else {
+        fs::chmodat(at.dir, at.name, mode, AtFlags::empty())
+    };
+    changed.map_err(|errno| at.fail("fchmodat", errno))
+}
+
+/// Changes the owner; `None` leaves one as it is. Clears set-id bits of files, as `chown(2)` does.
+pub fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    let uid = uid.map(fs::Uid::from_raw);
+    let gid = gid.map(fs::Gid::from_raw);
+    fs::chownat(
+        at.dir,
+        at.name,
+        uid,
+        gid,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH,
+    )
+    .map_err(|errno| at.fail("fchownat", errno))
+}
+
+/// Sets access and modification time; `None` leaves one as it is.
+pub fn set_times(at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> Result<()> {
+    let times = Timestamps {
+        last_access: timespec(atime),
+        last_modification: timespec(mtime),
+    };
+    let set = if at.is_self() {
+        fs::utimensat(fs::CWD, at.proc_path().as_slice(), &times, AtFlags::empty())
+    } else {
+        fs::utimensat(at.dir, at.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    };
+    set.map_err(|errno| at.fail("utimensat", errno))
+}
+
+fn timespec(time: Option<NewTime>) -> Timespec {
+    match time {
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        Some(NewTime::Now) => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
+        Some(NewTime::At(time)) => Timespec {
+            tv_sec: time.sec,
+            tv_nsec: time.nsec.into(),
+        },
+    }
+}
+
+/// An unnamed file in the filesystem of `dir`, open for reading and writing.
+pub fn tmpfile(dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> {
+    fs::openat(
+        dir,
+        ".",
+        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::from_raw_mode(mode),
+    )
+    .map_err(|errno| Error::on("openat(O_TMPFILE)", OsStr::from_bytes(b"."), errno))
+}

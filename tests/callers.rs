@@ -1,0 +1,19 @@
+//! The ways people call us, each with the real caller: `unionfuse mount`, mount(8) with an fstab line, rootless Podman. Each
+//! test is a shell script, `tests/callers/NAME.sh`, which also runs by itself.
+
+mod script;
+
+#[test]
+fn mount() {
+    script::run("callers/mount.sh", 5);
+}
+
+#[test]
+fn fstab() {
+    script::run("callers/fstab.sh", 5);
+}
+
+#[test]
+fn podman() {
+    script::run("callers/podman.sh", 15);
+}
