@@ -55,10 +55,7 @@ pub struct Invocation {
 
 impl From<Command> for Invocation {
     fn from(command: Command) -> Self {
-        Self {
-            command,
-            notes: Vec::new(),
-        }
+        Self { command, notes: Vec::new() }
     }
 }
 
@@ -67,9 +64,8 @@ impl From<Command> for Invocation {
 /// # Errors
 /// See [`UsageError`].
 pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
-    let (program, rest) = args
-        .split_first()
-        .map_or((OsStr::new(""), args), |(p, rest)| (p.as_os_str(), rest));
+    let (program, rest) =
+        args.split_first().map_or((OsStr::new(""), args), |(p, rest)| (p.as_os_str(), rest));
     let program = Path::new(program).file_name().unwrap_or_default();
     if helper::is_helper_name(program) {
         return helper::parse(rest);
@@ -82,15 +78,6 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
 
 /// Whether the first word after the program's name is clap's. `unionfuse` alone is: clap then explains itself.
 fn is_subcommand(first: Option<&OsString>) -> bool {
-    let words = [
-        "mount",
-        "umount",
-        "unmount",
-        "help",
-        "-h",
-        "--help",
-        "-V",
-        "--version",
-    ];
+    let words = ["mount", "umount", "unmount", "help", "-h", "--help", "-V", "--version"];
     first.is_none_or(|first| words.iter().any(|word| first == *word))
 }

@@ -131,12 +131,6 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self {
-            threads: 0,
-            cache_seconds: None,
-            writeback: false,
-            xattr: true,
-            acl: true,
-        }
+        Self { threads: 0, cache_seconds: None, writeback: false, xattr: true, acl: true }
     }
 }

@@ -65,11 +65,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
 /// To be called while the process has one thread. Returns in the parent when the mount is live, in the daemon when it is
 /// unmounted.
 pub fn mount(config: &MountConfig) -> ExitCode {
-    let outcome = if config.foreground {
-        serve(config, None)
-    } else {
-        serve_in_background(config)
-    };
+    let outcome = if config.foreground { serve(config, None) } else { serve_in_background(config) };
     outcome.unwrap_or_else(|failure| {
         complain(&failure);
         failure.exit_code()
@@ -91,9 +87,7 @@ fn wait_for(starting: Starting) -> Result<ExitCode, Failure> {
         Started::Exited(0) => ExitCode::from(EXIT_MOUNT),
         Started::Exited(code) => ExitCode::from(code),
         Started::Killed(signal) => {
-            complain(format_args!(
-                "the daemon was killed by signal {signal} before the mount was live"
-            ));
+            complain(format_args!("the daemon was killed by signal {signal} before the mount was live"));
             ExitCode::from(EXIT_SYSTEM)
         }
     })
@@ -108,16 +102,9 @@ struct Background {
 
 impl Background {
     fn new(ready: Ready) -> Result<Self, Failure> {
-        let null = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(system("open /dev/null"))?;
-        Ok(Self {
-            ready,
-            null,
-            log: logging::open_file()?,
-        })
+        let null =
+            File::options().read(true).write(true).open("/dev/null").map_err(system("open /dev/null"))?;
+        Ok(Self { ready, null, log: logging::open_file()? })
     }
 }
 
@@ -157,20 +144,14 @@ impl Live {
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
         let union = Union::open(&config.union, mountpoint.as_deref())?;
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
-        let options = FuseMountOptions {
-            source: config.source.clone(),
-            flags: config.flags,
-        };
+        let options = FuseMountOptions { source: config.source.clone(), flags: config.flags };
         let target = mountpoint.as_deref().unwrap_or(&config.mountpoint);
         let device =
             mount::mount_fuse(target, &options).map_err(|error| mount_failed(&config.mountpoint, &error))?;
         let place = mountpoint.and_then(|mountpoint| match MountId::of(&mountpoint) {
             Ok(id) => Some(Place { mountpoint, id }),
             Err(error) => {
-                log::warn!(
-                    "signals will not unmount: statx '{}': {error}",
-                    mountpoint.display()
-                );
+                log::warn!("signals will not unmount: statx '{}': {error}", mountpoint.display());
                 None
             }
         });
@@ -227,22 +208,12 @@ fn checked_mountpoint(mountpoint: &Path) -> Result<Option<PathBuf>, SetupError> 
             io::ErrorKind::NotConnected => "unmount what is left there: unionfuse umount MNT",
             _ => "",
         };
-        SetupError::new(
-            "mountpoint",
-            Some(mountpoint),
-            format_args!("stat: {error}"),
-            remedy,
-        )
+        SetupError::new("mountpoint", Some(mountpoint), format_args!("stat: {error}"), remedy)
     };
     let resolved = mountpoint.canonicalize().map_err(problem)?;
     if !resolved.metadata().map_err(problem)?.is_dir() {
         let remedy = "give a directory to mount on";
-        return Err(SetupError::new(
-            "mountpoint",
-            Some(mountpoint),
-            "not a directory",
-            remedy,
-        ));
+        return Err(SetupError::new("mountpoint", Some(mountpoint), "not a directory", remedy));
     }
     Ok(Some(resolved))
 }
@@ -270,17 +241,12 @@ fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
     match mount::mount_at(&place) {
         Ok(Some(entry)) if entry.is_union() => {}
         Ok(Some(entry)) => {
-            let problem = format!(
-                "a filesystem of type {} is mounted there, not a union",
-                entry.fs_type.display()
-            );
+            let problem =
+                format!("a filesystem of type {} is mounted there, not a union", entry.fs_type.display());
             return Err(failed(&problem, "use umount(8)"));
         }
         Ok(None) => {
-            return Err(failed(
-                &"nothing is mounted there",
-                "findmnt -t fuse.unionfuse lists the unions",
-            ));
+            return Err(failed(&"nothing is mounted there", "findmnt -t fuse.unionfuse lists the unions"));
         }
         Err(error) => log::debug!("the mount table cannot be read: {error}"),
     }

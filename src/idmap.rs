@@ -63,10 +63,7 @@ impl IdRanges {
     /// See [`IdMapError`]; an empty list is [`IdMapError::Incomplete`].
     pub fn parse(value: &[u8]) -> Result<Self, IdMapError> {
         let value = value.strip_prefix(b":").unwrap_or(value);
-        let numbers = value
-            .split(|&byte| byte == b':')
-            .map(parse_id)
-            .collect::<Result<Vec<u32>, _>>()?;
+        let numbers = value.split(|&byte| byte == b':').map(parse_id).collect::<Result<Vec<u32>, _>>()?;
         let (triples, rest) = numbers.as_chunks::<3>();
         if !rest.is_empty() {
             return Err(IdMapError::Incomplete);
@@ -86,17 +83,11 @@ impl IdRanges {
     }
 
     fn to_union(&self, id: u32) -> u32 {
-        self.0
-            .iter()
-            .find_map(|range| shift(id, range.layer, range.shown, range.len))
-            .unwrap_or(OVERFLOW_ID)
+        self.0.iter().find_map(|range| shift(id, range.layer, range.shown, range.len)).unwrap_or(OVERFLOW_ID)
     }
 
     fn to_layer(&self, id: u32) -> LayerId {
-        let found = self
-            .0
-            .iter()
-            .find_map(|range| shift(id, range.shown, range.layer, range.len));
+        let found = self.0.iter().find_map(|range| shift(id, range.shown, range.layer, range.len));
         found.map_or(LayerId::Unmapped, LayerId::Id)
     }
 }
@@ -176,10 +167,7 @@ mod tests {
     use super::*;
 
     fn ranges(value: &str) -> IdMap {
-        IdMap {
-            uids: Some(IdRanges::parse(value.as_bytes()).unwrap()),
-            ..IdMap::default()
-        }
+        IdMap { uids: Some(IdRanges::parse(value.as_bytes()).unwrap()), ..IdMap::default() }
     }
 
     #[test]
@@ -194,10 +182,7 @@ mod tests {
 
     #[test]
     fn podmans_leading_colon_is_accepted() {
-        assert_eq!(
-            IdRanges::parse(b":0:1000:1:1:100000:65536"),
-            IdRanges::parse(b"0:1000:1:1:100000:65536")
-        );
+        assert_eq!(IdRanges::parse(b":0:1000:1:1:100000:65536"), IdRanges::parse(b"0:1000:1:1:100000:65536"));
     }
 
     #[test]
@@ -222,10 +207,7 @@ mod tests {
 
     #[test]
     fn squashing_wins_over_ranges_and_is_per_kind() {
-        let map = IdMap {
-            squash_uid: Some(0),
-            ..ranges("0:1000:1")
-        };
+        let map = IdMap { squash_uid: Some(0), ..ranges("0:1000:1") };
         assert!(!map.is_identity());
         assert_eq!(map.uid_to_union(1000), 0);
         assert_eq!(map.uid_to_union(77), 0);
@@ -244,18 +226,9 @@ mod tests {
         assert_eq!(IdRanges::parse(b"0:4294967296:1"), not_a_number("4294967296"));
         assert_eq!(IdRanges::parse(b"0:1"), Err(IdMapError::Incomplete));
         assert_eq!(IdRanges::parse(b"0:1:0"), Err(IdMapError::BadSize(0, 1, 0)));
-        assert_eq!(
-            IdRanges::parse(b"0:4294967295:1"),
-            Err(IdMapError::BadSize(0, u32::MAX, 1))
-        );
-        assert_eq!(
-            IdRanges::parse(b"0:10:5:4:20:5"),
-            Err(IdMapError::Overlap(4, 20, 5))
-        );
-        assert_eq!(
-            IdRanges::parse(b"0:10:5:5:14:5"),
-            Err(IdMapError::Overlap(5, 14, 5))
-        );
+        assert_eq!(IdRanges::parse(b"0:4294967295:1"), Err(IdMapError::BadSize(0, u32::MAX, 1)));
+        assert_eq!(IdRanges::parse(b"0:10:5:4:20:5"), Err(IdMapError::Overlap(4, 20, 5)));
+        assert_eq!(IdRanges::parse(b"0:10:5:5:14:5"), Err(IdMapError::Overlap(5, 14, 5)));
     }
 
     #[test]

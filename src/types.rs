@@ -116,10 +116,7 @@ impl Stat {
 
     /// What identifies the file on this machine while it exists.
     pub fn real_id(&self) -> RealId {
-        RealId {
-            dev: self.dev,
-            ino: self.ino,
-        }
+        RealId { dev: self.dev, ino: self.ino }
     }
 }
 

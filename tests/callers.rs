@@ -3,9 +3,16 @@
 
 mod script;
 
+use std::ffi::OsStr;
+
 #[test]
 fn mount() {
     script::run("callers/mount.sh", 5);
+}
+
+#[test]
+fn mount_as_a_plain_user() {
+    script::run_with("callers/mount.sh", 5, &[("AS_USER", OsStr::new("nobody"))]);
 }
 
 #[test]

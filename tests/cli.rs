@@ -44,11 +44,7 @@ impl Place {
         let output = command.assert().failure().code(code).get_output().clone();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.starts_with("unionfuse: "), "{stderr}");
-        assert_eq!(
-            String::from_utf8(output.stdout).unwrap(),
-            "",
-            "errors belong on stderr"
-        );
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "errors belong on stderr");
         assert_eq!(tree(self.0.path()), before, "something was created");
         assert!(!is_mountpoint(&self.0.path().join("m")));
         stderr
@@ -86,16 +82,10 @@ fn usage_errors_exit_with_1_and_name_what_is_wrong() {
         (&[], &["command is missing", "Usage"]),
         (&["mount"], &["<MNT>"]),
         (&["mount", "m"], &["--lower"]),
-        (
-            &["mount", "--lower", "l1::l2", "m"],
-            &["--lower l1::l2", "not supported"],
-        ),
+        (&["mount", "--lower", "l1::l2", "m"], &["--lower l1::l2", "not supported"]),
         (&["mount", "--lower", ":l1", "m"], &["--lower :l1", "begins with"]),
         (&["mount", "--lower", "l1:", "m"], &["--lower l1:", "ends with"]),
-        (
-            &["mount", "--lower", "l1", "--upper", "u", "-o", "upperdir=u", "m"],
-            &["--upper", "upperdir"],
-        ),
+        (&["mount", "--lower", "l1", "--upper", "u", "-o", "upperdir=u", "m"], &["--upper", "upperdir"]),
         (&["mount", "--lower", "l1", "--what", "m"], &["--what"]),
         (&["-o", "lowerdir=l1,threads=x", "m"], &["threads=x", "number"]),
         (&["-o", "upperdir=u", "m"], &["lowerdir"]),
@@ -110,23 +100,12 @@ fn usage_errors_exit_with_1_and_name_what_is_wrong() {
 #[test]
 fn mountpoints_that_cannot_be_used() {
     let place = Place::new();
-    for form in [
-        &["mount", "--lower", "l1", "--upper", "u"][..],
-        &["-o", "lowerdir=l1,upperdir=u,workdir=w"],
-    ] {
+    for form in [&["mount", "--lower", "l1", "--upper", "u"][..], &["-o", "lowerdir=l1,upperdir=u,workdir=w"]]
+    {
         let with = |mountpoint| [form, &[mountpoint]].concat();
-        names_all(
-            &place.fails(&with("nowhere"), MOUNT_FAILED),
-            &["mountpoint", "'nowhere'", "mkdir -p"],
-        );
-        names_all(
-            &place.fails(&with("file"), MOUNT_FAILED),
-            &["mountpoint", "'file'", "not a directory"],
-        );
-        names_all(
-            &place.fails(&with("/dev/fd/77"), MOUNT_FAILED),
-            &["/dev/fd/77", "Bad file descriptor"],
-        );
+        names_all(&place.fails(&with("nowhere"), MOUNT_FAILED), &["mountpoint", "'nowhere'", "mkdir -p"]);
+        names_all(&place.fails(&with("file"), MOUNT_FAILED), &["mountpoint", "'file'", "not a directory"]);
+        names_all(&place.fails(&with("/dev/fd/77"), MOUNT_FAILED), &["/dev/fd/77", "Bad file descriptor"]);
     }
 }
 
@@ -135,10 +114,7 @@ fn layers_that_cannot_be_used() {
     let place = Place::new();
     let missing = place.fails(&["mount", "--lower", "l1:nowhere", "m"], MOUNT_FAILED);
     names_all(&missing, &["lowerdir", "nowhere"]);
-    let file = place.fails(
-        &["-o", "lowerdir=l1:file,upperdir=u,workdir=w", "m"],
-        MOUNT_FAILED,
-    );
+    let file = place.fails(&["-o", "lowerdir=l1:file,upperdir=u,workdir=w", "m"], MOUNT_FAILED);
     names_all(&file, &["lowerdir", "file"]);
 }
 
@@ -147,10 +123,7 @@ fn a_log_file_that_cannot_be_written() {
     let place = Place::new();
     let mut command = place.command(&["mount", "--lower", "l1", "m"]);
     command.env("UNIONFUSE_LOG", "nowhere/log");
-    names_all(
-        &place.command_fails(command, MOUNT_FAILED),
-        &["UNIONFUSE_LOG", "nowhere/log"],
-    );
+    names_all(&place.command_fails(command, MOUNT_FAILED), &["UNIONFUSE_LOG", "nowhere/log"]);
 }
 
 #[test]
@@ -167,46 +140,24 @@ fn unknown_options_warn_on_stderr_before_anything_else() {
 fn umount_of_what_is_not_ours() {
     let place = Place::new();
     assert!(place.fails(&["umount"], USAGE).contains("<MNT>"));
-    names_all(
-        &place.fails(&["umount", "m"], MOUNT_FAILED),
-        &["'m'", "nothing is mounted"],
-    );
-    names_all(
-        &place.fails(&["umount", "/proc"], MOUNT_FAILED),
-        &["'/proc'", "type proc", "umount(8)"],
-    );
-    names_all(
-        &place.fails(&["umount", "nowhere/x"], MOUNT_FAILED),
-        &["'nowhere/x'"],
-    );
+    names_all(&place.fails(&["umount", "m"], MOUNT_FAILED), &["'m'", "nothing is mounted"]);
+    names_all(&place.fails(&["umount", "/proc"], MOUNT_FAILED), &["'/proc'", "type proc", "umount(8)"]);
+    names_all(&place.fails(&["umount", "nowhere/x"], MOUNT_FAILED), &["'nowhere/x'"]);
 }
 
 #[test]
 fn help_and_version_go_to_stdout() {
     let place = Place::new();
-    for args in [
-        &["--help"][..],
-        &["mount", "--help"],
-        &["umount", "--help"],
-        &["help", "mount"],
-        &["-f", "--help"],
-    ] {
+    for args in
+        [&["--help"][..], &["mount", "--help"], &["umount", "--help"], &["help", "mount"], &["-f", "--help"]]
+    {
         let output = place.command(args).assert().success().get_output().clone();
         let stdout = String::from_utf8(output.stdout).unwrap();
         names_all(&stdout, &["Usage: unionfuse", "Examples:"]);
         assert!(output.stderr.is_empty());
     }
-    let version = place
-        .command(&["--version"])
-        .assert()
-        .success()
-        .get_output()
-        .stdout
-        .clone();
-    assert_eq!(
-        String::from_utf8(version).unwrap(),
-        format!("unionfuse {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    let version = place.command(&["--version"]).assert().success().get_output().stdout.clone();
+    assert_eq!(String::from_utf8(version).unwrap(), format!("unionfuse {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -219,30 +170,12 @@ fn other_names_of_the_program() {
         command.current_dir(place.0.path()).args(args);
         command.assert()
     };
-    let version = called("fuse-overlayfs", &["--version"])
-        .success()
-        .get_output()
-        .stdout
-        .clone();
+    let version = called("fuse-overlayfs", &["--version"]).success().get_output().stdout.clone();
     assert!(version.starts_with(b"unionfuse "));
     // "Fake": everything but the mount.
-    called(
-        "mount.unionfuse",
-        &[
-            "SRC",
-            "m",
-            "-f",
-            "-n",
-            "-o",
-            "lowerdir=l1,nofail",
-            "-t",
-            "fuse.unionfuse",
-        ],
-    )
-    .success();
-    called("mount.fuse.unionfuse", &["SRC", "-o", "lowerdir=l1"])
-        .failure()
-        .code(USAGE);
+    called("mount.unionfuse", &["SRC", "m", "-f", "-n", "-o", "lowerdir=l1,nofail", "-t", "fuse.unionfuse"])
+        .success();
+    called("mount.fuse.unionfuse", &["SRC", "-o", "lowerdir=l1"]).failure().code(USAGE);
     assert!(!is_mountpoint(&place.0.path().join("m")));
 }
 
@@ -252,9 +185,5 @@ fn names_that_are_not_utf8_reach_the_message() {
     let place = Place::new();
     let mut command = place.command(&["mount", "--lower", "l1"]);
     command.arg(OsStr::from_bytes(b"no\xffwhere"));
-    assert!(
-        place
-            .command_fails(command, MOUNT_FAILED)
-            .contains("no\u{fffd}where")
-    );
+    assert!(place.command_fails(command, MOUNT_FAILED).contains("no\u{fffd}where"));
 }

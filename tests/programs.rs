@@ -3,6 +3,8 @@
 
 mod script;
 
+use std::ffi::OsStr;
+
 macro_rules! programs {
     ($($name:ident: $minutes:literal,)*) => {
         $(
@@ -25,4 +27,23 @@ programs! {
     sqlite: 5,
     tar: 5,
     venv: 10,
+}
+
+/// As a plain user the daemon has no more rights than the programs it serves.
+mod as_a_plain_user {
+    use super::*;
+
+    macro_rules! programs {
+        ($($name:ident,)*) => {
+            $(
+                #[test]
+                fn $name() {
+                    let script = concat!("programs/", stringify!($name), ".sh");
+                    script::run_with(script, 5, &[("AS_USER", OsStr::new("nobody"))]);
+                }
+            )*
+        };
+    }
+
+    programs! { cp, git, make, rm, rsync, sqlite, tar, }
 }

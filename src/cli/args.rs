@@ -90,30 +90,19 @@ fn directory() -> impl TypedValueParser<Value = PathBuf> {
 /// Whatever clap or the option grammar refuses.
 pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
     match Arguments::try_parse_from(args) {
-        Ok(Arguments {
-            command: Verb::Mount(args),
-        }) => mount(args),
-        Ok(Arguments {
-            command: Verb::Umount(args),
-        }) => Ok(Command::Umount {
-            mountpoint: args.mountpoint,
-            lazy: args.lazy,
+        Ok(Arguments { command: Verb::Mount(args) }) => mount(args),
+        Ok(Arguments { command: Verb::Umount(args) }) => {
+            Ok(Command::Umount { mountpoint: args.mountpoint, lazy: args.lazy }.into())
         }
-        .into()),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Ok(Command::Say(error.render().to_string()).into())
         }
-        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(UsageError::new(format!(
-                "the command is missing\n\n{}",
-                error.render().to_string().trim_end()
-            )))
-        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(
+            UsageError::new(format!("the command is missing\n\n{}", error.render().to_string().trim_end())),
+        ),
         Err(error) => {
             let text = error.render().to_string();
-            Err(UsageError::new(
-                text.strip_prefix("error: ").unwrap_or(&text).trim_end(),
-            ))
+            Err(UsageError::new(text.strip_prefix("error: ").unwrap_or(&text).trim_end()))
         }
     }
 }
@@ -123,12 +112,7 @@ fn mount(args: MountArgs) -> Result<Invocation, UsageError> {
     for options in &args.options {
         opts.apply(options.as_encoded_bytes())?;
     }
-    twice(
-        "--lower",
-        "lowerdir",
-        !args.lower.is_empty(),
-        !opts.lowers.is_empty(),
-    )?;
+    twice("--lower", "lowerdir", !args.lower.is_empty(), !opts.lowers.is_empty())?;
     twice("--upper", "upperdir", args.upper.is_some(), opts.upper.is_some())?;
     twice("--work", "workdir", args.work.is_some(), opts.work.is_some())?;
     for list in &args.lower {
@@ -152,9 +136,7 @@ fn mount(args: MountArgs) -> Result<Invocation, UsageError> {
 
 fn twice(flag: &str, option: &str, by_flag: bool, by_option: bool) -> Result<(), UsageError> {
     if by_flag && by_option {
-        return Err(UsageError::new(format!(
-            "both '{flag}' and '-o {option}=' are given; use one of them"
-        )));
+        return Err(UsageError::new(format!("both '{flag}' and '-o {option}=' are given; use one of them")));
     }
     Ok(())
 }

@@ -14,12 +14,7 @@ use super::{Command, Invocation, args};
 const LETTERS: Letters = Letters {
     plain: b"fdshV",
     valued: b"o",
-    long: &[
-        (b"foreground", b'f'),
-        (b"debug", b'd'),
-        (b"help", b'h'),
-        (b"version", b'V'),
-    ],
+    long: &[(b"foreground", b'f'), (b"debug", b'd'), (b"help", b'h'), (b"version", b'V')],
 };
 
 /// Reads a command line without a subcommand; `args` excludes the name of the program.
@@ -42,21 +37,9 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
         opts.session.threads = 1;
     }
     let (source, mountpoint) = source_and_mountpoint(&words)?;
-    let form = if source.is_some() {
-        Form::MountHelper
-    } else {
-        Form::MountProgram
-    };
+    let form = if source.is_some() { Form::MountHelper } else { Form::MountProgram };
     let (foreground, debug) = (words.has(b'f'), words.has(b'd'));
-    Request {
-        form,
-        source,
-        mountpoint,
-        foreground,
-        debug,
-        opts,
-    }
-    .into_invocation()
+    Request { form, source, mountpoint, foreground, debug, opts }.into_invocation()
 }
 
 fn source_and_mountpoint(words: &Words<'_>) -> Result<(Option<OsString>, PathBuf), UsageError> {
@@ -64,15 +47,10 @@ fn source_and_mountpoint(words: &Words<'_>) -> Result<(Option<OsString>, PathBuf
         [mountpoint] => (None, mountpoint),
         [source, mountpoint] => (Some(source.to_owned()), mountpoint),
         [] => {
-            return Err(UsageError::new(
-                "the mountpoint is missing (see 'unionfuse --help')",
-            ));
+            return Err(UsageError::new("the mountpoint is missing (see 'unionfuse --help')"));
         }
         [_, _, extra, ..] => {
-            let problem = format!(
-                "argument '{}' is one too many: expected [SOURCE] MNT",
-                extra.display()
-            );
+            let problem = format!("argument '{}' is one too many: expected [SOURCE] MNT", extra.display());
             return Err(UsageError::new(problem));
         }
     };

@@ -13,11 +13,8 @@ use super::{Command, Invocation, args};
 
 const NAMES: [&str; 2] = ["mount.unionfuse", "mount.fuse.unionfuse"];
 
-const LETTERS: Letters = Letters {
-    plain: b"sfnvhV",
-    valued: b"otN",
-    long: &[(b"help", b'h'), (b"version", b'V')],
-};
+const LETTERS: Letters =
+    Letters { plain: b"sfnvhV", valued: b"otN", long: &[(b"help", b'h'), (b"version", b'V')] };
 
 /// Whether `program` is a name by which mount(8) calls its helpers.
 pub fn is_helper_name(program: &OsStr) -> bool {
@@ -37,9 +34,7 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
         return Ok(Command::Say(args::version()).into());
     }
     if words.values(b'N').next().is_some() {
-        return Err(UsageError::new(
-            "option '-N': other mount namespaces are not supported; use nsenter(1)",
-        ));
+        return Err(UsageError::new("option '-N': other mount namespaces are not supported; use nsenter(1)"));
     }
     let [source, mountpoint] = words.arguments[..] else {
         return Err(UsageError::new(

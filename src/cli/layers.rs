@@ -34,10 +34,7 @@ pub fn parse_layers(text: &[u8]) -> Result<Vec<PathBuf>, LayerListError> {
     let elements = split_colons(text);
     let last = elements.len() - 1;
     let Some(hole) = elements.iter().position(|element| element.is_empty()) else {
-        return Ok(elements
-            .into_iter()
-            .map(|element| PathBuf::from(unescape(element)))
-            .collect());
+        return Ok(elements.into_iter().map(|element| PathBuf::from(unescape(element))).collect());
     };
     Err(match hole {
         0 => LayerListError::LeadingColon,
@@ -70,10 +67,7 @@ mod tests {
     #[test]
     fn colons_separate() {
         assert_eq!(layers("/a").unwrap(), [Path::new("/a")]);
-        assert_eq!(
-            layers("l/A:l/B/../diff1:c").unwrap(),
-            ["l/A", "l/B/../diff1", "c"].map(PathBuf::from)
-        );
+        assert_eq!(layers("l/A:l/B/../diff1:c").unwrap(), ["l/A", "l/B/../diff1", "c"].map(PathBuf::from));
     }
 
     #[test]
@@ -88,10 +82,7 @@ mod tests {
 
     #[test]
     fn bytes_are_kept() {
-        assert_eq!(
-            parse_layers(b"/\xff\xfe:b").unwrap()[0].as_os_str(),
-            OsStr::from_bytes(b"/\xff\xfe")
-        );
+        assert_eq!(parse_layers(b"/\xff\xfe:b").unwrap()[0].as_os_str(), OsStr::from_bytes(b"/\xff\xfe"));
     }
 
     #[test]

@@ -59,9 +59,7 @@ impl MountOpts {
     /// # Errors
     /// A bad value of a known option. Unknown options are noted, never refused: callers pass options of other programs.
     pub fn apply(&mut self, text: &[u8]) -> Result<(), UsageError> {
-        split_options(text)
-            .into_iter()
-            .try_for_each(|option| self.apply_one(option))
+        split_options(text).into_iter().try_for_each(|option| self.apply_one(option))
     }
 
     fn apply_one(&mut self, option: RawOption<'_>) -> Result<(), UsageError> {
@@ -110,11 +108,7 @@ impl MountOpts {
                 let synced = switch(option)?;
                 // Podman passes `volatile,fsync=0`: the stronger wish counts whatever the order.
                 if self.durability != Durability::Volatile {
-                    self.durability = if synced {
-                        Durability::Synced
-                    } else {
-                        Durability::Relaxed
-                    };
+                    self.durability = if synced { Durability::Synced } else { Durability::Relaxed };
                 }
             }
             b"metacopy" => {
@@ -154,10 +148,7 @@ impl MountOpts {
             b"noacl" => self.session.acl = !flag(option)?,
             b"noxattr" | b"noxattrs" => self.session.xattr = !flag(option)?,
             b"remount" => {
-                return Err(bad(
-                    option,
-                    "the kernel does that: use 'mount -o remount,… MOUNTPOINT' as root",
-                ));
+                return Err(bad(option, "the kernel does that: use 'mount -o remount,… MOUNTPOINT' as root"));
             }
             _ => return Ok(false),
         }
@@ -236,10 +227,7 @@ impl MountOpts {
             | b"nomand"
             | b"iversion"
             | b"noiversion" => {
-                self.note(
-                    Level::Debug,
-                    format!("option '{name}' is accepted and has no effect"),
-                );
+                self.note(Level::Debug, format!("option '{name}' is accepted and has no effect"));
             }
             _ => return false,
         }
@@ -260,11 +248,7 @@ fn bad(option: RawOption<'_>, expected: impl std::fmt::Display) -> UsageError {
 }
 
 fn flag(option: RawOption<'_>) -> Result<bool, UsageError> {
-    if option.value.is_some() {
-        Err(bad(option, "takes no value"))
-    } else {
-        Ok(true)
-    }
+    if option.value.is_some() { Err(bad(option, "takes no value")) } else { Ok(true) }
 }
 
 fn switch(option: RawOption<'_>) -> Result<bool, UsageError> {
@@ -291,12 +275,8 @@ fn path(option: RawOption<'_>) -> Result<PathBuf, UsageError> {
 }
 
 fn ranges(option: RawOption<'_>) -> Result<IdRanges, UsageError> {
-    IdRanges::parse(option.value.unwrap_or_default()).map_err(|e| {
-        bad(
-            option,
-            format_args!("{e}; expected CONTAINER:HOST:SIZE[:CONTAINER:HOST:SIZE…]"),
-        )
-    })
+    IdRanges::parse(option.value.unwrap_or_default())
+        .map_err(|e| bad(option, format_args!("{e}; expected CONTAINER:HOST:SIZE[:CONTAINER:HOST:SIZE…]")))
 }
 
 fn id(option: RawOption<'_>) -> Result<u32, UsageError> {
@@ -309,28 +289,19 @@ fn id(option: RawOption<'_>) -> Result<u32, UsageError> {
 }
 
 fn number<T: std::str::FromStr>(option: RawOption<'_>) -> Option<T> {
-    let digits = option
-        .value
-        .filter(|value| value.iter().all(u8::is_ascii_digit))?;
+    let digits = option.value.filter(|value| value.iter().all(u8::is_ascii_digit))?;
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn threads(option: RawOption<'_>) -> Result<usize, UsageError> {
-    number(option)
-        .filter(|threads| *threads <= MAX_THREADS)
-        .ok_or_else(|| {
-            bad(
-                option,
-                format_args!("expected a number up to {MAX_THREADS}, 0 to choose by the machine"),
-            )
-        })
+    number(option).filter(|threads| *threads <= MAX_THREADS).ok_or_else(|| {
+        bad(option, format_args!("expected a number up to {MAX_THREADS}, 0 to choose by the machine"))
+    })
 }
 
 fn cache_seconds(option: RawOption<'_>) -> Result<Option<u64>, UsageError> {
     match option.value {
         Some(b"forever") => Ok(None),
-        _ => number(option)
-            .map(Some)
-            .ok_or_else(|| bad(option, "expected a number of seconds or 'forever'")),
+        _ => number(option).map(Some).ok_or_else(|| bad(option, "expected a number of seconds or 'forever'")),
     }
 }

@@ -63,10 +63,7 @@ impl Request {
         }
         let notes = std::mem::take(&mut self.opts.notes);
         let config = Box::new(self.into_config());
-        Ok(Invocation {
-            command: Command::Mount(config),
-            notes,
-        })
+        Ok(Invocation { command: Command::Mount(config), notes })
     }
 
     fn into_config(self) -> MountConfig {
@@ -79,11 +76,7 @@ impl Request {
             union: UnionConfig {
                 redirect_dir: opts.redirect_dir.unwrap_or(self.form.redirects_by_default()),
                 index: opts.index.unwrap_or(true),
-                xattr_namespace: if opts.user_xattr {
-                    XattrNamespace::User
-                } else {
-                    XattrNamespace::Auto
-                },
+                xattr_namespace: if opts.user_xattr { XattrNamespace::User } else { XattrNamespace::Auto },
                 durability: opts.durability,
                 id_map: opts.id_map,
                 upper: opts.upper,

@@ -65,21 +65,11 @@ fn quoted_len(text: &[u8]) -> Option<usize> {
 
 fn raw_option(text: &[u8]) -> RawOption<'_> {
     let Some(equals) = text.iter().position(|&byte| byte == b'=') else {
-        return RawOption {
-            name: text,
-            value: None,
-        };
+        return RawOption { name: text, value: None };
     };
     let value = &text[equals + 1..];
-    let value = if quoted_len(value) == Some(value.len()) {
-        &value[1..value.len() - 1]
-    } else {
-        value
-    };
-    RawOption {
-        name: &text[..equals],
-        value: Some(value),
-    }
+    let value = if quoted_len(value) == Some(value.len()) { &value[1..value.len() - 1] } else { value };
+    RawOption { name: &text[..equals], value: Some(value) }
 }
 
 /// Removes the escapes `\:` `\,` `\\` `\"`; any other backslash is part of the name.
@@ -103,10 +93,7 @@ mod tests {
 
     fn pairs(text: &str) -> Vec<(&str, Option<&str>)> {
         let utf8 = |bytes| str::from_utf8(bytes).unwrap();
-        split_options(text.as_bytes())
-            .into_iter()
-            .map(|o| (utf8(o.name), o.value.map(utf8)))
-            .collect()
+        split_options(text.as_bytes()).into_iter().map(|o| (utf8(o.name), o.value.map(utf8))).collect()
     }
 
     #[test]
@@ -118,10 +105,7 @@ mod tests {
 
     #[test]
     fn escapes_survive_the_split() {
-        assert_eq!(
-            pairs(r"lowerdir=/a\,b\:c:/d\\,ro"),
-            [("lowerdir", Some(r"/a\,b\:c:/d\\")), ("ro", None)]
-        );
+        assert_eq!(pairs(r"lowerdir=/a\,b\:c:/d\\,ro"), [("lowerdir", Some(r"/a\,b\:c:/d\\")), ("ro", None)]);
         assert_eq!(pairs(r"upperdir=/a\"), [("upperdir", Some(r"/a\"))]);
     }
 
@@ -136,18 +120,9 @@ mod tests {
 
     #[test]
     fn a_lone_quote_is_part_of_the_value() {
-        assert_eq!(
-            pairs(r#"upperdir="x,ro"#),
-            [("upperdir", Some("\"x")), ("ro", None)]
-        );
-        assert_eq!(
-            pairs(r#"upperdir=/x"y,ro"#),
-            [("upperdir", Some("/x\"y")), ("ro", None)]
-        );
-        assert_eq!(
-            pairs(r#"upperdir="x"y,ro"#),
-            [("upperdir", Some(r#""x"y"#)), ("ro", None)]
-        );
+        assert_eq!(pairs(r#"upperdir="x,ro"#), [("upperdir", Some("\"x")), ("ro", None)]);
+        assert_eq!(pairs(r#"upperdir=/x"y,ro"#), [("upperdir", Some("/x\"y")), ("ro", None)]);
+        assert_eq!(pairs(r#"upperdir="x"y,ro"#), [("upperdir", Some(r#""x"y"#)), ("ro", None)]);
     }
 
     #[test]

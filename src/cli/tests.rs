@@ -27,25 +27,12 @@ fn mount(words: &[&str]) -> MountConfig {
 }
 
 fn with_options(options: &str) -> MountConfig {
-    mount(&[
-        "unionfuse",
-        "-o",
-        "lowerdir=/l,upperdir=/u,workdir=/w",
-        "-o",
-        options,
-        "/m",
-    ])
+    mount(&["unionfuse", "-o", "lowerdir=/l,upperdir=/u,workdir=/w", "-o", options, "/m"])
 }
 
 fn warnings(options: &str) -> Vec<String> {
-    let notes = run(&["unionfuse", "-o", "lowerdir=/l", "-o", options, "/m"])
-        .unwrap()
-        .notes;
-    notes
-        .into_iter()
-        .filter(|note| note.level <= Level::Warn)
-        .map(|note| note.text)
-        .collect()
+    let notes = run(&["unionfuse", "-o", "lowerdir=/l", "-o", options, "/m"]).unwrap().notes;
+    notes.into_iter().filter(|note| note.level <= Level::Warn).map(|note| note.text).collect()
 }
 
 fn paths(names: &[&str]) -> Vec<PathBuf> {
@@ -83,29 +70,11 @@ fn subcommand_with_everything() {
 
 #[test]
 fn subcommand_takes_layers_as_options_too() {
-    let config = mount(&[
-        "unionfuse",
-        "mount",
-        "-o",
-        r"lowerdir=/a\,b:/c,upperdir=/u\,v",
-        "m",
-    ]);
+    let config = mount(&["unionfuse", "mount", "-o", r"lowerdir=/a\,b:/c,upperdir=/u\,v", "m"]);
     assert_eq!(config.union.lowers, paths(&["/a,b", "/c"]));
     assert_eq!(config.union.upper.as_deref(), Some(Path::new("/u,v")));
-    for (flag, option) in [
-        ("--lower", "lowerdir"),
-        ("--upper", "upperdir"),
-        ("--work", "workdir"),
-    ] {
-        let words = [
-            "unionfuse",
-            "mount",
-            flag,
-            "x",
-            "-o",
-            &format!("lowerdir=/l,{option}=y"),
-            "m",
-        ];
+    for (flag, option) in [("--lower", "lowerdir"), ("--upper", "upperdir"), ("--work", "workdir")] {
+        let words = ["unionfuse", "mount", flag, "x", "-o", &format!("lowerdir=/l,{option}=y"), "m"];
         let error = run(&words).unwrap_err();
         assert!(error.contains(flag) && error.contains(option), "{error}");
     }
@@ -113,28 +82,14 @@ fn subcommand_takes_layers_as_options_too() {
 
 #[test]
 fn without_upper_it_is_read_only() {
-    assert!(
-        mount(&["unionfuse", "mount", "--lower", "a", "m"])
-            .flags
-            .read_only
-    );
+    assert!(mount(&["unionfuse", "mount", "--lower", "a", "m"]).flags.read_only);
     assert!(mount(&["unionfuse", "-o", "rw,lowerdir=a", "m"]).flags.read_only);
-    assert!(
-        !mount(&["unionfuse", "mount", "--lower", "a", "--upper", "u", "m"])
-            .flags
-            .read_only
-    );
+    assert!(!mount(&["unionfuse", "mount", "--lower", "a", "--upper", "u", "m"]).flags.read_only);
 }
 
 #[test]
 fn mount_program_form() {
-    let words = [
-        "-f",
-        "-d",
-        "-o",
-        "lowerdir=l/A:l/B/../diff1,upperdir=u,workdir=w,,volatile",
-        "/m",
-    ];
+    let words = ["-f", "-d", "-o", "lowerdir=l/A:l/B/../diff1,upperdir=u,workdir=w,,volatile", "/m"];
     let expect = |words: &[&str]| {
         let config = mount(words);
         assert_eq!(config.union.lowers, paths(&["l/A", "l/B/../diff1"]));
@@ -160,17 +115,8 @@ fn mount_program_form() {
 
 #[test]
 fn mount_helper_form() {
-    let config = mount(&[
-        "unionfuse",
-        "SRC",
-        "/m",
-        "-o",
-        "rw,lowerdir=/l,upperdir=/u,dev,suid,fsname=other",
-    ]);
-    assert_eq!(
-        (config.source.to_str(), config.mountpoint.to_str()),
-        (Some("SRC"), Some("/m"))
-    );
+    let config = mount(&["unionfuse", "SRC", "/m", "-o", "rw,lowerdir=/l,upperdir=/u,dev,suid,fsname=other"]);
+    assert_eq!((config.source.to_str(), config.mountpoint.to_str()), (Some("SRC"), Some("/m")));
     assert_eq!((config.flags.dev, config.flags.suid), (Some(true), Some(true)));
     assert!(config.union.redirect_dir && !config.foreground);
 }
@@ -178,18 +124,8 @@ fn mount_helper_form() {
 #[test]
 fn called_by_mount() {
     for program in ["/sbin/mount.unionfuse", "/sbin/mount.fuse.unionfuse"] {
-        let words = [
-            program,
-            "SRC",
-            "/m",
-            "-s",
-            "-n",
-            "-v",
-            "-o",
-            "lowerdir=/l,upperdir=/u",
-            "-t",
-            "fuse.unionfuse",
-        ];
+        let words =
+            [program, "SRC", "/m", "-s", "-n", "-v", "-o", "lowerdir=/l,upperdir=/u", "-t", "fuse.unionfuse"];
         let config = mount(&words);
         assert_eq!(config.source, "SRC");
         assert!(config.union.redirect_dir && !config.foreground);
@@ -204,20 +140,12 @@ fn called_by_mount() {
 #[test]
 fn the_alias_has_no_subcommands() {
     let config = mount(&["fuse-overlayfs", "mount", "/m", "-o", "lowerdir=/l"]);
-    assert_eq!(
-        (config.source.to_str(), config.mountpoint.to_str()),
-        (Some("mount"), Some("/m"))
-    );
+    assert_eq!((config.source.to_str(), config.mountpoint.to_str()), (Some("mount"), Some("/m")));
 }
 
 #[test]
 fn redirects_by_default_and_by_option() {
-    for (value, expected) in [
-        ("on", true),
-        ("off", false),
-        ("follow", false),
-        ("nofollow", false),
-    ] {
+    for (value, expected) in [("on", true), ("off", false), ("follow", false), ("nofollow", false)] {
         let option = format!("redirect_dir={value}");
         assert_eq!(with_options(&option).union.redirect_dir, expected);
         let words = ["unionfuse", "mount", "--lower", "a", "-o", &option, "m"];
@@ -252,13 +180,7 @@ fn help_and_version_in_every_form() {
             assert!(say(&[program, flag]).starts_with("unionfuse "));
         }
         let help = say(&[program, "--help"]);
-        for taught in [
-            "unionfuse mount --lower",
-            "-o lowerdir=",
-            "UNIONFUSE_LOG",
-            "RUST_LOG",
-            "32",
-        ] {
+        for taught in ["unionfuse mount --lower", "-o lowerdir=", "UNIONFUSE_LOG", "RUST_LOG", "32"] {
             assert!(help.contains(taught), "{taught}");
         }
     }
@@ -270,30 +192,13 @@ fn help_and_version_in_every_form() {
 #[test]
 fn bytes_are_kept() {
     let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    let bare = [
-        os(b"unionfuse"),
-        os(b"-olowerdir=/\xff:/\xfe,upperdir=/\xfd"),
-        os(b"s\xfc"),
-        os(b"/\xfb"),
-    ];
+    let bare = [os(b"unionfuse"), os(b"-olowerdir=/\xff:/\xfe,upperdir=/\xfd"), os(b"s\xfc"), os(b"/\xfb")];
     let config = config_of(parse(&bare).unwrap());
-    assert_eq!(
-        config.union.lowers,
-        [PathBuf::from(os(b"/\xff")), PathBuf::from(os(b"/\xfe"))]
-    );
+    assert_eq!(config.union.lowers, [PathBuf::from(os(b"/\xff")), PathBuf::from(os(b"/\xfe"))]);
     assert_eq!(config.union.upper, Some(PathBuf::from(os(b"/\xfd"))));
-    assert_eq!(
-        (config.source, config.mountpoint),
-        (os(b"s\xfc"), PathBuf::from(os(b"/\xfb")))
-    );
-    let clap = [
-        os(b"unionfuse"),
-        os(b"mount"),
-        os(b"--lower"),
-        os(b"/\xff"),
-        os(b"--upper=/\xfe"),
-        os(b"/\xfd"),
-    ];
+    assert_eq!((config.source, config.mountpoint), (os(b"s\xfc"), PathBuf::from(os(b"/\xfb"))));
+    let clap =
+        [os(b"unionfuse"), os(b"mount"), os(b"--lower"), os(b"/\xff"), os(b"--upper=/\xfe"), os(b"/\xfd")];
     let config = config_of(parse(&clap).unwrap());
     assert_eq!(config.union.lowers, [PathBuf::from(os(b"/\xff"))]);
     assert_eq!(config.union.upper, Some(PathBuf::from(os(b"/\xfe"))));
@@ -302,17 +207,8 @@ fn bytes_are_kept() {
 
 #[test]
 fn five_hundred_layers() {
-    let list = (0..500)
-        .map(|n| format!("/layers/{n}"))
-        .collect::<Vec<_>>()
-        .join(":");
-    assert_eq!(
-        mount(&["unionfuse", "-o", &format!("lowerdir={list}"), "/m"])
-            .union
-            .lowers
-            .len(),
-        500
-    );
+    let list = (0..500).map(|n| format!("/layers/{n}")).collect::<Vec<_>>().join(":");
+    assert_eq!(mount(&["unionfuse", "-o", &format!("lowerdir={list}"), "/m"]).union.lowers.len(), 500);
 }
 
 #[test]
@@ -332,10 +228,7 @@ fn usage_errors() {
         (&["unionfuse", "mount", "/m"], "--lower"),
         (&["unionfuse", "mount", "--lower", "a:", "/m"], "'--lower a:'"),
         (&["unionfuse", "mount", "--lower", "a::b", "/m"], "not supported"),
-        (
-            &["unionfuse", "mount", "--lower", "a", "--upper", "", "/m"],
-            "--upper",
-        ),
+        (&["unionfuse", "mount", "--lower", "a", "--upper", "", "/m"], "--upper"),
         (&["unionfuse", "mount", "--lower", "a", ""], "<MNT>"),
         (&["unionfuse", "mount", "--lower", "a", "--nope", "/m"], "--nope"),
         (&["unionfuse", "umount"], "<MNT>"),

@@ -62,14 +62,9 @@ impl<'a> Words<'a> {
                 return Err(unknown("-", &cluster[at..=at]));
             }
             let glued = &cluster[at + 1..];
-            let value = if glued.is_empty() {
-                rest.next()
-            } else {
-                Some(glued)
-            };
+            let value = if glued.is_empty() { rest.next() } else { Some(glued) };
             let missing = || UsageError::new(format!("option '-{}': its value is missing", *letter as char));
-            self.valued
-                .push((*letter, OsStr::from_bytes(value.ok_or_else(missing)?)));
+            self.valued.push((*letter, OsStr::from_bytes(value.ok_or_else(missing)?)));
             break;
         }
         Ok(())
@@ -82,36 +77,24 @@ impl<'a> Words<'a> {
 
     /// All values of the option `letter`.
     pub fn values(&self, letter: u8) -> impl Iterator<Item = &'a OsStr> + '_ {
-        self.valued
-            .iter()
-            .filter(move |(name, _)| *name == letter)
-            .map(|(_, value)| *value)
+        self.valued.iter().filter(move |(name, _)| *name == letter).map(|(_, value)| *value)
     }
 }
 
 fn long(name: &[u8], letters: Letters) -> Result<u8, UsageError> {
     let found = letters.long.iter().find(|(long, _)| *long == name);
-    found
-        .map(|(_, letter)| *letter)
-        .ok_or_else(|| unknown("--", name))
+    found.map(|(_, letter)| *letter).ok_or_else(|| unknown("--", name))
 }
 
 fn unknown(dashes: &str, name: &[u8]) -> UsageError {
-    UsageError::new(format!(
-        "option '{dashes}{}' is unknown (see 'unionfuse --help')",
-        show(name)
-    ))
+    UsageError::new(format!("option '{dashes}{}' is unknown (see 'unionfuse --help')", show(name)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LETTERS: Letters = Letters {
-        plain: b"fd",
-        valued: b"o",
-        long: &[(b"debug", b'd')],
-    };
+    const LETTERS: Letters = Letters { plain: b"fd", valued: b"o", long: &[(b"debug", b'd')] };
 
     fn os(words: &[&str]) -> Vec<OsString> {
         words.iter().map(OsString::from).collect()
@@ -135,20 +118,14 @@ mod tests {
     fn a_lone_dash_is_an_argument_and_double_dash_ends_options() {
         let args = os(&["-", "--debug", "--", "-f"]);
         let words = Words::parse(&args, LETTERS).unwrap();
-        assert_eq!(
-            (words.plain, words.arguments),
-            (vec![b'd'], vec![OsStr::new("-"), OsStr::new("-f")])
-        );
+        assert_eq!((words.plain, words.arguments), (vec![b'd'], vec![OsStr::new("-"), OsStr::new("-f")]));
     }
 
     #[test]
     fn unknown_and_incomplete_options_are_refused() {
-        for (args, named) in [
-            (vec!["-x"], "'-x'"),
-            (vec!["-fx"], "'-x'"),
-            (vec!["--nope"], "'--nope'"),
-            (vec!["-o"], "'-o'"),
-        ] {
+        for (args, named) in
+            [(vec!["-x"], "'-x'"), (vec!["-fx"], "'-x'"), (vec!["--nope"], "'--nope'"), (vec!["-o"], "'-o'")]
+        {
             let error = Words::parse(&os(&args), LETTERS).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }

@@ -28,12 +28,7 @@ pub fn init(debug: bool) {
         let level = record.level().as_str().to_ascii_lowercase();
         if IN_FILE.load(Ordering::Relaxed) {
             let time = out.timestamp_millis();
-            writeln!(
-                out,
-                "{time} unionfuse[{}]: {level}: {}",
-                std::process::id(),
-                record.args()
-            )
+            writeln!(out, "{time} unionfuse[{}]: {level}: {}", std::process::id(), record.args())
         } else {
             writeln!(out, "unionfuse: {level}: {}", record.args())
         }
@@ -54,12 +49,7 @@ pub fn open_file() -> Result<Option<File>, SetupError> {
     let opened = File::options().append(true).create(true).open(&path);
     let failed = |error| {
         let problem = format_args!("open: {error}");
-        SetupError::new(
-            LOG_FILE_VARIABLE,
-            Some(Path::new(&path)),
-            problem,
-            "name a file that can be written",
-        )
+        SetupError::new(LOG_FILE_VARIABLE, Some(Path::new(&path)), problem, "name a file that can be written")
     };
     opened.map(Some).map_err(failed)
 }

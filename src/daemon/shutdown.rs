@@ -36,10 +36,7 @@ pub fn watch(mut signals: Signals, place: Option<Place>) -> io::Result<()> {
             begin(place.clone(), &unmounted);
         }
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(body)
-        .map(drop)
+    thread::Builder::new().name("signals".to_owned()).spawn(body).map(drop)
 }
 
 fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
@@ -55,10 +52,7 @@ fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
     let done = Arc::clone(unmounted);
     let timer = thread::Builder::new().name("deadline".to_owned()).spawn(move || {
         thread::sleep(GRACE);
-        log::warn!(
-            "still in use {} seconds after the signal: ending anyway",
-            GRACE.as_secs()
-        );
+        log::warn!("still in use {} seconds after the signal: ending anyway", GRACE.as_secs());
         end(&done);
     });
     if let Err(error) = worker.and(timer) {
@@ -68,11 +62,7 @@ fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
 }
 
 fn end(unmounted: &AtomicBool) -> ! {
-    process::exit(if unmounted.load(Ordering::Relaxed) {
-        0
-    } else {
-        i32::from(EXIT_SYSTEM)
-    })
+    process::exit(if unmounted.load(Ordering::Relaxed) { 0 } else { i32::from(EXIT_SYSTEM) })
 }
 
 /// Whether the mount is gone from the tree.
@@ -105,9 +95,7 @@ fn flush(place: &Place) {
         sender.send(mount::flush(&path)).ok();
     });
     let result = match flusher {
-        Ok(_) => receiver
-            .recv_timeout(FLUSH)
-            .unwrap_or_else(|error| Err(io::Error::other(error))),
+        Ok(_) => receiver.recv_timeout(FLUSH).unwrap_or_else(|error| Err(io::Error::other(error))),
         Err(error) => Err(error),
     };
     if let Err(error) = result {

@@ -102,25 +102,16 @@ impl Filesystem for Adapter {
         }
         let available = wanted & config.capabilities();
         if available != wanted {
-            log::warn!(
-                "the kernel lacks {:?}: slower, or less exact",
-                wanted & !available
-            );
+            log::warn!("the kernel lacks {:?}: slower, or less exact", wanted & !available);
         }
         // Both are asked for within what the kernel offers, so neither can fail.
-        config
-            .add_capabilities(available)
-            .map_err(|_| io::Error::other("INIT flags"))?;
-        config
-            .set_max_write(MAX_WRITE)
-            .map_err(|_| io::Error::other("max_write"))?;
+        config.add_capabilities(available).map_err(|_| io::Error::other("INIT flags"))?;
+        config.set_max_write(MAX_WRITE).map_err(|_| io::Error::other("max_write"))?;
         Ok(())
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match run("lookup", parent, || {
-            self.union.lookup(convert::node(parent), name)
-        }) {
+        match run("lookup", parent, || self.union.lookup(convert::node(parent), name)) {
             Ok(Some(entry)) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
             Ok(None) => reply.entry(&self.ttl, &convert::nothing(), Generation(0)),
             Err(errno) => reply.error(errno),
@@ -168,10 +159,8 @@ impl Filesystem for Adapter {
             atime: atime.map(convert::new_time),
             mtime: mtime.map(convert::new_time),
         };
-        match run("setattr", ino, || {
-            self.union
-                .setattr(convert::caller(req, 0), convert::node(ino), change)
-        }) {
+        match run("setattr", ino, || self.union.setattr(convert::caller(req, 0), convert::node(ino), change))
+        {
             Ok(attr) => reply.attr(&self.ttl, &convert::attr(&attr)),
             Err(errno) => reply.error(errno),
         }
@@ -197,49 +186,31 @@ impl Filesystem for Adapter {
         let caller = convert::caller(req, umask);
         let kind = Kind::from_mode(mode);
         let outcome = run("mknod", parent, || {
-            self.union.mknod(
-                caller,
-                convert::node(parent),
-                name,
-                kind,
-                mode,
-                convert::device(rdev),
-            )
+            self.union.mknod(caller, convert::node(parent), name, kind, mode, convert::device(rdev))
         });
         self.reply_entry(outcome, reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let caller = convert::caller(req, umask);
-        let outcome = run("mkdir", parent, || {
-            self.union.mkdir(caller, convert::node(parent), name, mode)
-        });
+        let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
         self.reply_entry(outcome, reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let caller = convert::caller(req, 0);
         let outcome = run("symlink", parent, || {
-            self.union
-                .symlink(caller, convert::node(parent), name, target.as_os_str())
+            self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
         });
         self.reply_entry(outcome, reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            run("unlink", parent, || {
-                self.union.unlink(convert::node(parent), name)
-            }),
-            reply,
-        );
+        reply_empty(run("unlink", parent, || self.union.unlink(convert::node(parent), name)), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply_empty(
-            run("rmdir", parent, || self.union.rmdir(convert::node(parent), name)),
-            reply,
-        );
+        reply_empty(run("rmdir", parent, || self.union.rmdir(convert::node(parent), name)), reply);
     }
 
     fn rename(
@@ -262,22 +233,14 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         };
         let outcome = run("rename", parent, || {
-            self.union.rename(
-                convert::node(parent),
-                name,
-                convert::node(newparent),
-                newname,
-                mode,
-            )
+            self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
         });
         reply_empty(outcome, reply);
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let outcome = run("link", ino, || {
-            self.union
-                .link(convert::node(ino), convert::node(newparent), newname)
-        });
+        let outcome =
+            run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
         self.reply_entry(outcome, reply);
     }
 
@@ -302,9 +265,7 @@ impl Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match run("read", ino, || {
-                self.union.read(convert::node(ino), offset, &mut buffer[..size])
-            }) {
+            match run("read", ino, || self.union.read(convert::node(ino), offset, &mut buffer[..size])) {
                 Ok(count) => reply.data(&buffer[..count]),
                 Err(errno) => reply.error(errno),
             }
@@ -324,9 +285,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match run("write", ino, || {
-            self.union.write(convert::node(ino), offset, data, clear_set_id)
-        }) {
+        match run("write", ino, || self.union.write(convert::node(ino), offset, data, clear_set_id)) {
             Ok((count, _)) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }
@@ -345,10 +304,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        reply_empty(
-            run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)),
-            reply,
-        );
+        reply_empty(run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)), reply);
     }
 
     /// Refused once, after which the kernel caches listings for as long as the directory is unchanged.
@@ -358,14 +314,13 @@ impl Filesystem for Adapter {
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let outcome = run("readdir", ino, || {
-            self.union
-                .read_dir(convert::node(ino), offset, false, &mut |entry| {
-                    let kind = convert::file_type(entry.kind);
-                    match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })
+            self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
+                let kind = convert::file_type(entry.kind);
+                match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
         });
         match outcome {
             Ok(()) => reply.ok(),
@@ -382,23 +337,22 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let outcome = run("readdirplus", ino, || {
-            self.union
-                .read_dir(convert::node(ino), offset, true, &mut |entry| {
-                    let attr = match &entry.attr {
-                        Some(attr) => convert::attr(attr),
-                        // The kernel takes only number and kind of `.` and `..`.
-                        None => fuser::FileAttr {
-                            ino: INodeNo(entry.node.0),
-                            kind: convert::file_type(entry.kind),
-                            ..convert::nothing()
-                        },
-                    };
-                    let ino = INodeNo(entry.node.0);
-                    match reply.add(ino, entry.cookie, &entry.name, &self.ttl, &attr, Generation(0)) {
-                        true => ControlFlow::Break(()),
-                        false => ControlFlow::Continue(()),
-                    }
-                })
+            self.union.read_dir(convert::node(ino), offset, true, &mut |entry| {
+                let attr = match &entry.attr {
+                    Some(attr) => convert::attr(attr),
+                    // The kernel takes only number and kind of `.` and `..`.
+                    None => fuser::FileAttr {
+                        ino: INodeNo(entry.node.0),
+                        kind: convert::file_type(entry.kind),
+                        ..convert::nothing()
+                    },
+                };
+                let ino = INodeNo(entry.node.0);
+                match reply.add(ino, entry.cookie, &entry.name, &self.ttl, &attr, Generation(0)) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
         });
         match outcome {
             Ok(()) => reply.ok(),
@@ -440,8 +394,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSYS);
         }
         let outcome = run("setxattr", ino, || {
-            self.union
-                .set_xattr(convert::caller(req, 0), convert::node(ino), name, value, flags)
+            self.union.set_xattr(convert::caller(req, 0), convert::node(ino), name, value, flags)
         });
         reply_empty(outcome, reply);
     }
@@ -458,23 +411,14 @@ impl Filesystem for Adapter {
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        reply_sized(
-            run("listxattr", ino, || self.union.list_xattr(convert::node(ino))),
-            size,
-            reply,
-        );
+        reply_sized(run("listxattr", ino, || self.union.list_xattr(convert::node(ino))), size, reply);
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        reply_empty(
-            run("removexattr", ino, || {
-                self.union.remove_xattr(convert::node(ino), name)
-            }),
-            reply,
-        );
+        reply_empty(run("removexattr", ino, || self.union.remove_xattr(convert::node(ino), name)), reply);
     }
 
     /// Refused once: the kernel then makes a file by `mknod`, which with opens by itself is one request instead of two.
@@ -502,10 +446,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let caller = convert::caller(req, 0);
-        let outcome = run("fallocate", ino, || {
-            self.union
-                .allocate(caller, convert::node(ino), mode, offset, length)
-        });
+        let outcome =
+            run("fallocate", ino, || self.union.allocate(caller, convert::node(ino), mode, offset, length));
         reply_empty(outcome, reply);
     }
 
@@ -521,10 +463,7 @@ impl Filesystem for Adapter {
         let (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) = (u64::try_from(offset), whence) else {
             return reply.error(Errno::EINVAL);
         };
-        match run("lseek", ino, || {
-            self.union
-                .seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)
-        }) {
+        match run("lseek", ino, || self.union.seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)) {
             Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
             Err(errno) => reply.error(errno),
         }
@@ -548,9 +487,7 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
         let from = (convert::node(ino_in), offset_in);
         let to = (convert::node(ino_out), offset_out);
-        match run("copy_file_range", ino_in, || {
-            self.union.copy_range(caller, from, to, len)
-        }) {
+        match run("copy_file_range", ino_in, || self.union.copy_range(caller, from, to, len)) {
             Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
             Err(errno) => reply.error(errno),
         }

@@ -12,12 +12,7 @@ pub(super) fn node(ino: INodeNo) -> NodeId {
 }
 
 pub(super) fn caller(request: &Request, umask: u32) -> Caller {
-    Caller {
-        uid: request.uid(),
-        gid: request.gid(),
-        pid: request.pid(),
-        umask,
-    }
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid(), umask }
 }
 
 pub(super) fn errno(error: &Error) -> fuser::Errno {
@@ -94,34 +89,19 @@ pub(super) fn new_time(time: TimeOrNow) -> NewTime {
 fn system_time(time: Time) -> SystemTime {
     let nanos = Duration::from_nanos(time.nsec.into());
     let seconds = Duration::from_secs(time.sec.unsigned_abs());
-    let whole = if time.sec >= 0 {
-        UNIX_EPOCH.checked_add(seconds)
-    } else {
-        UNIX_EPOCH.checked_sub(seconds)
-    };
-    whole
-        .and_then(|whole| whole.checked_add(nanos))
-        .unwrap_or(UNIX_EPOCH)
+    let whole = if time.sec >= 0 { UNIX_EPOCH.checked_add(seconds) } else { UNIX_EPOCH.checked_sub(seconds) };
+    whole.and_then(|whole| whole.checked_add(nanos)).unwrap_or(UNIX_EPOCH)
 }
 
 fn from_system_time(time: SystemTime) -> Time {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => Time {
-            sec: seconds(after),
-            nsec: after.subsec_nanos(),
-        },
+        Ok(after) => Time { sec: seconds(after), nsec: after.subsec_nanos() },
         Err(error) => {
             let before = error.duration();
             match before.subsec_nanos() {
-                0 => Time {
-                    sec: -seconds(before),
-                    nsec: 0,
-                },
-                nanos => Time {
-                    sec: -seconds(before) - 1,
-                    nsec: 1_000_000_000 - nanos,
-                },
+                0 => Time { sec: -seconds(before), nsec: 0 },
+                nanos => Time { sec: -seconds(before) - 1, nsec: 1_000_000_000 - nanos },
             }
         }
     }
@@ -135,19 +115,10 @@ mod tests {
     fn times_before_and_after_the_epoch() {
         for time in [
             Time { sec: 0, nsec: 0 },
-            Time {
-                sec: 1_700_000_000,
-                nsec: 999_999_999,
-            },
+            Time { sec: 1_700_000_000, nsec: 999_999_999 },
             Time { sec: -1, nsec: 1 },
-            Time {
-                sec: -5_000_000,
-                nsec: 0,
-            },
-            Time {
-                sec: 10_000_000_000,
-                nsec: 7,
-            },
+            Time { sec: -5_000_000, nsec: 0 },
+            Time { sec: 10_000_000_000, nsec: 7 },
         ] {
             assert_eq!(from_system_time(system_time(time)), time);
         }

@@ -24,11 +24,7 @@ impl Session {
     /// When the kernel is too old (Linux 5.4 is enough) or the mount is gone already.
     pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let mut options = fuser::Config::default();
-        options.n_threads = Some(if config.threads == 0 {
-            DEFAULT_THREADS
-        } else {
-            config.threads
-        });
+        options.n_threads = Some(if config.threads == 0 { DEFAULT_THREADS } else { config.threads });
         let adapter = Adapter::new(union, *config);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
         let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;

@@ -93,8 +93,5 @@ fn write_all(store: &dyn Store, to: BorrowedFd<'_>, data: &[u8], offset: u64) ->
 }
 
 fn cannot_copy_in_kernel(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM
-    )
+    matches!(errno, Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM)
 }

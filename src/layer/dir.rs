@@ -47,14 +47,7 @@ impl RealDir {
 
     /// The directory `name` in `parent`, which has inode number `ino` in its layer.
     pub fn child(parent: &Arc<Self>, name: Arc<OsStr>, ino: u64) -> Arc<Self> {
-        Self::at(
-            parent.layer.clone(),
-            ino,
-            Place::Child {
-                parent: parent.clone(),
-                name,
-            },
-        )
+        Self::at(parent.layer.clone(), ino, Place::Child { parent: parent.clone(), name })
     }
 
     fn at(layer: Arc<LayerInfo>, ino: u64, place: Place) -> Arc<Self> {
@@ -85,13 +78,7 @@ impl RealDir {
 
     /// Records a rename of the directory itself.
     pub fn moved(&self, parent: &Arc<Self>, name: Arc<OsStr>) {
-        let old = std::mem::replace(
-            &mut *self.place.write(),
-            Place::Child {
-                parent: parent.clone(),
-                name,
-            },
-        );
+        let old = std::mem::replace(&mut *self.place.write(), Place::Child { parent: parent.clone(), name });
         drop(old);
     }
 
@@ -132,10 +119,7 @@ pub struct DirOpener {
 impl DirOpener {
     /// Keeps about `capacity` directories open.
     pub fn new(store: Arc<dyn Store>, capacity: usize) -> Self {
-        Self {
-            store,
-            cache: FdCache::new(capacity),
-        }
+        Self { store, cache: FdCache::new(capacity) }
     }
 
     /// An `O_PATH` descriptor of the directory.

@@ -18,9 +18,7 @@ impl<T> FdCache<T> {
     /// A cache of about `capacity` descriptors.
     pub fn new(capacity: usize) -> Self {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect(),
-        }
+        Self { shards: (0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect() }
     }
 
     fn shard(&self, key: u64) -> &Mutex<LruCache<u64, Arc<T>>> {

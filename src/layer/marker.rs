@@ -97,9 +97,7 @@ impl Marks {
 
 /// The mark an attribute stands for, e.g. `opaque`; `None` for attributes of users.
 fn mark_of(name: &OsStr) -> Option<&[u8]> {
-    let mark = NAMESPACES
-        .iter()
-        .find_map(|prefix| name.as_bytes().strip_prefix(prefix.as_bytes()))?;
+    let mark = NAMESPACES.iter().find_map(|prefix| name.as_bytes().strip_prefix(prefix.as_bytes()))?;
     (!mark.starts_with(ESCAPE.as_bytes())).then_some(mark)
 }
 

@@ -49,9 +49,7 @@ pub fn stack(
     let upper = match &config.upper {
         Some(path) => {
             let opened = Opened::directory("upperdir", path)?;
-            let same = lower_dirs
-                .iter()
-                .find(|(_, lower)| lower.stat.real_id() == opened.stat.real_id());
+            let same = lower_dirs.iter().find(|(_, lower)| lower.stat.real_id() == opened.stat.real_id());
             if let Some((lower, _)) = same {
                 let problem = format!("is also the lowerdir '{}'", lower.display());
                 return Err(SetupError::new(
@@ -61,14 +59,7 @@ pub fn stack(
                     "use another, empty directory for changes",
                 ));
             }
-            Some(open_upper(
-                store,
-                config,
-                path,
-                opened,
-                mountpoint.as_ref(),
-                &mut filesystems,
-            )?)
+            Some(open_upper(store, config, path, opened, mountpoint.as_ref(), &mut filesystems)?)
         }
         None if config.work.is_some() => {
             return Err(SetupError::new(
@@ -85,19 +76,9 @@ pub fn stack(
         let index = u16::try_from(position + 1).map_err(|_| {
             SetupError::new("lowerdir", Some(path), "too many lowerdirs", "use at most 65534")
         })?;
-        lowers.push(open_lower(
-            index,
-            path,
-            opened,
-            mountpoint.as_ref(),
-            &mut filesystems,
-        ));
+        lowers.push(open_lower(index, path, opened, mountpoint.as_ref(), &mut filesystems));
     }
-    Ok(Stack {
-        upper,
-        lowers: lowers.into(),
-        filesystems,
-    })
+    Ok(Stack { upper, lowers: lowers.into(), filesystems })
 }
 
 /// A directory named by the user.
@@ -151,12 +132,7 @@ impl Mountpoint {
             at = Self::parent_of(fd.as_fd());
         }
         let parent = above.first().map_or(0, |&(_, ino)| ino);
-        Ok(Self {
-            fd: Arc::new(opened.fd),
-            name,
-            parent,
-            above,
-        })
+        Ok(Self { fd: Arc::new(opened.fd), name, parent, above })
     }
 
     fn parent_of(fd: BorrowedFd<'_>) -> Option<(OwnedFd, Stat)> {
@@ -167,11 +143,7 @@ impl Mountpoint {
 
     fn covers(&self, root: &Stat) -> Option<Covered> {
         let inside = self.above.contains(&(root.dev, root.ino));
-        inside.then(|| Covered {
-            parent: self.parent,
-            name: self.name.clone(),
-            fd: self.fd.clone(),
-        })
+        inside.then(|| Covered { parent: self.parent, name: self.name.clone(), fd: self.fd.clone() })
     }
 }
 
@@ -216,28 +188,18 @@ fn open_lower(
 }
 
 fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u16 {
-    let position = filesystems
-        .iter()
-        .position(|known| known.dev == opened.stat.dev)
-        .unwrap_or_else(|| {
-            let handle = sys::handle::of(At::this(opened.fd.as_fd())).ok().flatten();
-            let decoder = handle
-                .as_ref()
-                .and_then(|handle| HandleDecoder::calibrate(handle, opened.stat.ino));
-            let readable = sys::namei::open(
-                At::new(opened.fd.as_fd(), OsStr::new(".")),
-                OFlags::RDONLY | OFlags::DIRECTORY,
-                0,
-            );
-            let uuid = readable.map_or([0; 16], |fd| sys::handle::fs_uuid(fd.as_fd()));
-            filesystems.push(Filesystem {
-                dev: opened.stat.dev,
-                uuid,
-                decoder,
-                handles: handle.is_some(),
-            });
-            filesystems.len() - 1
-        });
+    let position = filesystems.iter().position(|known| known.dev == opened.stat.dev).unwrap_or_else(|| {
+        let handle = sys::handle::of(At::this(opened.fd.as_fd())).ok().flatten();
+        let decoder = handle.as_ref().and_then(|handle| HandleDecoder::calibrate(handle, opened.stat.ino));
+        let readable = sys::namei::open(
+            At::new(opened.fd.as_fd(), OsStr::new(".")),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            0,
+        );
+        let uuid = readable.map_or([0; 16], |fd| sys::handle::fs_uuid(fd.as_fd()));
+        filesystems.push(Filesystem { dev: opened.stat.dev, uuid, decoder, handles: handle.is_some() });
+        filesystems.len() - 1
+    });
     u16::try_from(position).unwrap_or(u16::MAX)
 }
 
@@ -252,19 +214,11 @@ fn open_upper(
     let fail = |option, path: &Path, error: sys::Error, remedy: &str| {
         SetupError::new(option, Some(path), error, remedy)
     };
-    let lock = sys::namei::open(
-        At::new(opened.fd.as_fd(), OsStr::new(".")),
-        OFlags::RDONLY | OFlags::DIRECTORY,
-        0,
-    )
-    .map_err(|error| {
-        fail(
-            "upperdir",
-            path,
-            error,
-            "it must be readable for the user that runs unionfuse",
-        )
-    })?;
+    let lock =
+        sys::namei::open(At::new(opened.fd.as_fd(), OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)
+            .map_err(|error| {
+                fail("upperdir", path, error, "it must be readable for the user that runs unionfuse")
+            })?;
     if !sys::file::try_lock(&lock).map_err(|error| fail("upperdir", path, error, ""))? {
         return Err(SetupError::new(
             "upperdir",
@@ -279,12 +233,7 @@ fn open_upper(
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem);
     let root = RealDir::root(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper {
-        root,
-        staging,
-        format,
-        lock,
-    })
+    Ok(Upper { root, staging, format, lock })
 }
 
 /// The workdir, given or chosen.
@@ -317,10 +266,7 @@ impl WorkDir {
             ));
         }
         if opened.stat.dev != upper.stat.dev {
-            let problem = format!(
-                "on another filesystem than the upperdir '{}'",
-                upper_path.display()
-            );
+            let problem = format!("on another filesystem than the upperdir '{}'", upper_path.display());
             return Err(SetupError::new(
                 "workdir",
                 Some(path),
@@ -328,10 +274,9 @@ impl WorkDir {
                 "both must be on the same one: changes are renamed from one to the other",
             ));
         }
-        for (inner, outer, problem) in [
-            (&opened, upper, "lies inside the upperdir"),
-            (upper, &opened, "contains the upperdir"),
-        ] {
+        for (inner, outer, problem) in
+            [(&opened, upper, "lies inside the upperdir"), (upper, &opened, "contains the upperdir")]
+        {
             if lies_inside(inner, outer) {
                 return Err(SetupError::new(
                     "workdir",
@@ -341,11 +286,7 @@ impl WorkDir {
                 ));
             }
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            fd: opened.fd,
-            created: false,
-        })
+        Ok(Self { path: path.to_path_buf(), fd: opened.fd, created: false })
     }
 
     fn choose(upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
@@ -369,9 +310,8 @@ impl WorkDir {
                 Err(error) => last = Some(error),
             }
         }
-        let problem = last.map_or_else(String::new, |error| {
-            format!("no work directory can be made: {error}")
-        });
+        let problem =
+            last.map_or_else(String::new, |error| format!("no work directory can be made: {error}"));
         Err(SetupError::new(
             "upperdir",
             Some(upper_path),
@@ -390,18 +330,10 @@ impl WorkDir {
             .and_then(|fd| sys::namei::stat_fd(&fd).map(|stat| (fd, stat)))
             .map_err(|error| std::io::Error::from(error.errno()))
             .and_then(|(fd, stat)| {
-                if stat.dev == upper.stat.dev {
-                    Ok(fd)
-                } else {
-                    Err(std::io::Error::from(Errno::XDEV))
-                }
+                if stat.dev == upper.stat.dev { Ok(fd) } else { Err(std::io::Error::from(Errno::XDEV)) }
             });
         match work {
-            Ok(fd) => Ok(Self {
-                path: path.to_path_buf(),
-                fd,
-                created,
-            }),
+            Ok(fd) => Ok(Self { path: path.to_path_buf(), fd, created }),
             Err(error) => {
                 if created {
                     std::fs::remove_dir(path)?;
@@ -421,10 +353,7 @@ impl WorkDir {
         let created = self.created;
         self.prepare(store, config, upper).inspect_err(|_| {
             if created && let Err(error) = std::fs::remove_dir_all(&path) {
-                log::warn!(
-                    "cannot remove the work directory {} again: {error}",
-                    path.display()
-                );
+                log::warn!("cannot remove the work directory {} again: {error}", path.display());
             }
         })
     }
@@ -438,10 +367,8 @@ impl WorkDir {
         let fail =
             |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
         self.check_volatile()?;
-        let made_before = store
-            .stat(At::new(self.fd.as_fd(), OsStr::new(WORK)))
-            .map_err(|e| fail(e, ""))?
-            .is_some();
+        let made_before =
+            store.stat(At::new(self.fd.as_fd(), OsStr::new(WORK))).map_err(|e| fail(e, ""))?.is_some();
         let work = make_dir(&**store, self.fd.as_fd(), WORK)
             .map_err(|error| fail(error, "it must be writable for the user that runs unionfuse"))?;
         let checked = self.check(store, config, upper, work);
@@ -471,12 +398,8 @@ impl WorkDir {
             |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
         let staging = Staging::open(store.clone(), work)
             .map_err(|error| fail(error, "remove what is in its 'work' directory"))?;
-        probe::can_rename(&**store, staging.dir(), upper.fd.as_fd()).map_err(|error| {
-            fail(
-                error,
-                "upperdir and workdir must be reached through the same mount",
-            )
-        })?;
+        probe::can_rename(&**store, staging.dir(), upper.fd.as_fd())
+            .map_err(|error| fail(error, "upperdir and workdir must be reached through the same mount"))?;
         let format = Format::probe(&**store, staging.dir(), config.xattr_namespace)
             .map_err(|error| fail(error, "the filesystem must take whiteouts"))?;
         if format.rename_flags {
@@ -484,12 +407,7 @@ impl WorkDir {
         }
         let problem = "its filesystem lacks RENAME_EXCHANGE and RENAME_WHITEOUT";
         let remedy = "use a local filesystem such as ext4, xfs, btrfs or tmpfs";
-        Err(SetupError::new(
-            "upperdir",
-            config.upper.as_deref(),
-            problem,
-            remedy,
-        ))
+        Err(SetupError::new("upperdir", config.upper.as_deref(), problem, remedy))
     }
 
     /// A volatile mount that did not end in peace may have lost data the application believed safe
@@ -499,10 +417,8 @@ impl WorkDir {
         if marker.symlink_metadata().is_err() {
             return Ok(());
         }
-        let remedy = format!(
-            "check the upperdir, then remove '{}' to mount it all the same",
-            marker.display()
-        );
+        let remedy =
+            format!("check the upperdir, then remove '{}' to mount it all the same", marker.display());
         Err(SetupError::new(
             "workdir",
             Some(&self.path),

@@ -45,11 +45,7 @@ pub fn decode(value: &[u8]) -> Option<Origin<'_>> {
         && usize::from(header[2]) == value.len()
         && (header[3] & ANY_ENDIAN != 0 || header[3] & 1 == NATIVE_ENDIAN);
     let uuid = header[5..HEADER].try_into().ok()?;
-    valid.then_some(Origin {
-        uuid,
-        kind: header[4],
-        bytes,
-    })
+    valid.then_some(Origin { uuid, kind: header[4], bytes })
 }
 
 /// The name of a file's entry in the index directory: its origin in hexadecimal (`ovl_get_index_name`).
@@ -103,30 +99,17 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let handle = FileHandle {
-            kind: 1,
-            bytes: vec![7, 0, 0, 0, 9, 0, 0, 0],
-        };
+        let handle = FileHandle { kind: 1, bytes: vec![7, 0, 0, 0, 9, 0, 0, 0] };
         let value = encode(&handle, &[3; 16]).unwrap();
         let origin = decode(&value).unwrap();
-        assert_eq!(
-            (origin.kind, origin.bytes, origin.uuid),
-            (1, &handle.bytes[..], [3; 16])
-        );
+        assert_eq!((origin.kind, origin.bytes, origin.uuid), (1, &handle.bytes[..], [3; 16]));
         assert_eq!(HandleDecoder::calibrate(&handle, 7), Some(HandleDecoder::Ino32));
         assert_eq!(HandleDecoder::calibrate(&handle, 8), None);
     }
 
     #[test]
     fn broken_values_are_refused() {
-        let value = encode(
-            &FileHandle {
-                kind: 1,
-                bytes: vec![1; 8],
-            },
-            &[0; 16],
-        )
-        .unwrap();
+        let value = encode(&FileHandle { kind: 1, bytes: vec![1; 8] }, &[0; 16]).unwrap();
         assert!(decode(&value[..value.len() - 1]).is_none());
         assert!(decode(&[]).is_none());
         let mut wrong = value.clone();

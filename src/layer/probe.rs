@@ -52,18 +52,12 @@ impl Format {
         };
         let tmpfile = store.tmpfile(work, 0o600).is_ok();
         let rename_flags = probe_exchange(store, work)?;
-        Ok(Self {
-            prefix,
-            whiteouts,
-            tmpfile,
-            rename_flags,
-        })
+        Ok(Self { prefix, whiteouts, tmpfile, rename_flags })
     }
 
     /// The attribute that holds a mark such as `opaque`; `None` where attributes cannot be stored.
     pub fn mark(&self, mark: &str) -> Option<OsString> {
-        self.prefix
-            .map(|prefix| OsString::from(format!("{prefix}{mark}")))
+        self.prefix.map(|prefix| OsString::from(format!("{prefix}{mark}")))
     }
 
     /// Whether marks can be stored at all.
@@ -81,10 +75,7 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
     let at = At::this(work);
     for prefix in candidates {
         let name = OsString::from(format!("{prefix}opaque"));
-        match store
-            .set_xattr(at, &name, b"y", 0)
-            .and_then(|()| store.remove_xattr(at, &name))
-        {
+        match store.set_xattr(at, &name, b"y", 0).and_then(|()| store.remove_xattr(at, &name)) {
             Ok(()) => return Some(prefix),
             Err(error) => log::info!("marks cannot be stored as {prefix}*: {error}"),
         }
@@ -96,10 +87,7 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
 }
 
 fn probe_exchange(store: &dyn Store, work: BorrowedFd<'_>) -> Result<bool> {
-    let (one, two) = (
-        At::new(work, OsStr::new("#one")),
-        At::new(work, OsStr::new("#two")),
-    );
+    let (one, two) = (At::new(work, OsStr::new("#one")), At::new(work, OsStr::new("#two")));
     store.mkdir(one, 0o700)?;
     store.mkdir(two, 0o700)?;
     let works = store.rename(one, two, RenameFlags::EXCHANGE).is_ok();
@@ -113,11 +101,7 @@ pub fn can_rename(store: &dyn Store, work: BorrowedFd<'_>, upper: BorrowedFd<'_>
     let from = At::new(work, OsStr::new("#move"));
     store.mkdir(from, 0o700)?;
     // Renaming onto the root of the upperdir cannot succeed, but it fails with EXDEV before anything else is looked at.
-    let outcome = store.rename(
-        from,
-        At::new(upper.as_fd(), OsStr::new(".")),
-        RenameFlags::NOREPLACE,
-    );
+    let outcome = store.rename(from, At::new(upper.as_fd(), OsStr::new(".")), RenameFlags::NOREPLACE);
     store.rmdir(from)?;
     match outcome {
         Err(error) if error.errno() == rustix::io::Errno::XDEV => Err(error),

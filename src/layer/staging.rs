@@ -36,13 +36,8 @@ pub struct Staging {
 impl Staging {
     /// Takes over `dir`, removing what an earlier mount left in it.
     pub fn open(store: Arc<dyn Store>, dir: OwnedFd) -> Result<Self> {
-        let staging = Self {
-            store,
-            dir,
-            index: None,
-            next: AtomicU64::new(0),
-            shared_whiteout: Mutex::new(None),
-        };
+        let staging =
+            Self { store, dir, index: None, next: AtomicU64::new(0), shared_whiteout: Mutex::new(None) };
         staging.disinherit()?;
         staging.sweep()?;
         Ok(staging)
@@ -51,10 +46,7 @@ impl Staging {
     /// The same directory with an index.
     #[must_use]
     pub fn with_index(self, index: OwnedFd) -> Self {
-        Self {
-            index: Some(index),
-            ..self
-        }
+        Self { index: Some(index), ..self }
     }
 
     /// The directory prepared objects lie in.
@@ -79,10 +71,7 @@ impl Staging {
 
     /// A name for an object about to be prepared; what is under it when the guard is dropped is removed.
     pub fn prepare(&self) -> Prepared<'_> {
-        Prepared {
-            staging: self,
-            name: self.fresh_name(),
-        }
+        Prepared { staging: self, name: self.fresh_name() }
     }
 
     /// Makes a whiteout device under a name that is free. Whiteouts share one inode for as long as the filesystem lets
@@ -103,9 +92,9 @@ impl Staging {
                 let old = self.shared_whiteout.lock().replace(name);
                 old.map_or(Ok(()), |old| self.store.unlink(self.at(&old)))
             }
-            Err(error) if matches!(error.errno(), Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => self
-                .store
-                .rename(self.at(&name), to, rustix::fs::RenameFlags::NOREPLACE),
+            Err(error) if matches!(error.errno(), Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
+                self.store.rename(self.at(&name), to, rustix::fs::RenameFlags::NOREPLACE)
+            }
             Err(error) => {
                 self.discard(&name);
                 Err(error)
@@ -163,11 +152,8 @@ impl Staging {
     }
 
     fn remove_entries(&self, dir: BorrowedFd<'_>) -> Result<()> {
-        let readable = self.store.open(
-            At::new(dir, OsStr::new(".")),
-            OFlags::RDONLY | OFlags::DIRECTORY,
-            0,
-        )?;
+        let readable =
+            self.store.open(At::new(dir, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
         let mut names = Vec::new();
         self.store.read_dir(readable.as_fd(), 0, &mut |entry| {
             if entry.name != "." && entry.name != ".." {

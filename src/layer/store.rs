@@ -17,10 +17,7 @@ use crate::types::{FsUsage, Kind, NewTime, Stat};
 
 /// Directory-relative calls on a layer. Errors carry the errno of the failed call; see the functions of [`crate::sys`] of
 /// the same name for details.
-#[allow(
-    missing_docs,
-    reason = "each method is the system call it is named after, documented in `sys`"
-)]
+#[allow(missing_docs, reason = "each method is the system call it is named after, documented in `sys`")]
 pub trait Store: Debug + Send + Sync {
     fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd>;
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>>;

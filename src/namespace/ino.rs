@@ -28,31 +28,19 @@ impl Numbers {
             let bits = usize::BITS - (filesystems.len() - 1).leading_zeros();
             63 - bits
         });
-        Self {
-            filesystems,
-            shift,
-            next_counted: AtomicU64::new(0),
-        }
+        Self { filesystems, shift, next_counted: AtomicU64::new(0) }
     }
 
     /// The number of a file that `stat` was read of in `layer`; `None` when it needs a counted one (also for what lies on
     /// another filesystem than its layer's root, e.g. a btrfs subvolume).
     pub fn of(&self, layer: &LayerInfo, stat: &Stat) -> Option<NodeId> {
-        if stat.dev == layer.dev {
-            self.compose(layer.filesystem, stat.ino)
-        } else {
-            None
-        }
+        if stat.dev == layer.dev { self.compose(layer.filesystem, stat.ino) } else { None }
     }
 
     /// The number that a value of `overlay.origin` stands for; `None` when it names no file of our filesystems.
     pub fn of_origin(&self, value: &[u8]) -> Option<NodeId> {
         let origin = origin::decode(value)?;
-        let mut matching = self
-            .filesystems
-            .iter()
-            .enumerate()
-            .filter(|(_, known)| known.uuid == origin.uuid);
+        let mut matching = self.filesystems.iter().enumerate().filter(|(_, known)| known.uuid == origin.uuid);
         let (position, filesystem) = matching.next()?;
         if matching.next().is_some() {
             return None;
@@ -93,12 +81,7 @@ mod tests {
     use super::*;
 
     fn numbers(count: u8) -> Numbers {
-        let filesystem = |n: u8| Filesystem {
-            dev: n.into(),
-            uuid: [n; 16],
-            decoder: None,
-            handles: true,
-        };
+        let filesystem = |n: u8| Filesystem { dev: n.into(), uuid: [n; 16], decoder: None, handles: true };
         Numbers::new((0..count).map(filesystem).collect())
     }
 
@@ -114,9 +97,8 @@ mod tests {
     fn several_filesystems_never_share_a_number() {
         for count in [2, 3, 5, 200] {
             let numbers = numbers(count);
-            let all: std::collections::HashSet<_> = (0..u16::from(count))
-                .filter_map(|filesystem| numbers.compose(filesystem, 1000))
-                .collect();
+            let all: std::collections::HashSet<_> =
+                (0..u16::from(count)).filter_map(|filesystem| numbers.compose(filesystem, 1000)).collect();
             assert_eq!(all.len(), usize::from(count));
             assert!(all.iter().all(|number| number.0 < COUNTED));
         }

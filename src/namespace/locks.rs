@@ -23,9 +23,7 @@ pub fn lock<'a>(nodes: &[&'a Arc<Node>]) -> Gates<'a> {
     let mut ordered: SmallVec<[&Arc<Node>; 4]> = nodes.iter().copied().collect();
     ordered.sort_unstable_by_key(|node| Arc::as_ptr(node));
     ordered.dedup_by_key(|node| Arc::as_ptr(node));
-    Gates {
-        _guards: ordered.into_iter().map(|node| node.gate.lock()).collect(),
-    }
+    Gates { _guards: ordered.into_iter().map(|node| node.gate.lock()).collect() }
 }
 
 /// Waits a moment for whoever is changing the node just now; for readers that found it in between.

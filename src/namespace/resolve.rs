@@ -73,40 +73,25 @@ mod tests {
 
     #[test]
     fn the_top_most_file_wins() {
-        assert_eq!(
-            resolve(&[Finding::Absent, Finding::File, Finding::File]),
-            (Shown::File, vec![1])
-        );
+        assert_eq!(resolve(&[Finding::Absent, Finding::File, Finding::File]), (Shown::File, vec![1]));
         assert_eq!(resolve(&[Finding::File, DIR]), (Shown::File, vec![0]));
     }
 
     #[test]
     fn a_whiteout_hides_what_is_below() {
-        assert_eq!(
-            resolve(&[Finding::Whiteout, Finding::File]),
-            (Shown::Nothing, vec![])
-        );
-        assert_eq!(
-            resolve(&[DIR, Finding::Whiteout, DIR]),
-            (Shown::Directory, vec![0])
-        );
+        assert_eq!(resolve(&[Finding::Whiteout, Finding::File]), (Shown::Nothing, vec![]));
+        assert_eq!(resolve(&[DIR, Finding::Whiteout, DIR]), (Shown::Directory, vec![0]));
     }
 
     #[test]
     fn directories_merge_until_an_opaque_one_or_a_file() {
-        assert_eq!(
-            resolve(&[DIR, Finding::Absent, DIR]),
-            (Shown::Directory, vec![0, 2])
-        );
+        assert_eq!(resolve(&[DIR, Finding::Absent, DIR]), (Shown::Directory, vec![0, 2]));
         assert_eq!(resolve(&[DIR, OPAQUE, DIR]), (Shown::Directory, vec![0, 1]));
         assert_eq!(resolve(&[DIR, Finding::File, DIR]), (Shown::Directory, vec![0]));
     }
 
     #[test]
     fn nothing_anywhere_is_nothing() {
-        assert_eq!(
-            resolve(&[Finding::Absent, Finding::Absent]),
-            (Shown::Nothing, vec![])
-        );
+        assert_eq!(resolve(&[Finding::Absent, Finding::Absent]), (Shown::Nothing, vec![]));
     }
 }

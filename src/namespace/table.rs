@@ -40,12 +40,7 @@ impl Table {
     pub fn new(numbers: Numbers, root: Node) -> Self {
         let nodes = Map::default();
         nodes.insert(root.id.0, Arc::new(root));
-        Self {
-            nodes,
-            renumbered: Map::default(),
-            numbers,
-            live: AtomicUsize::new(1),
-        }
+        Self { nodes, renumbered: Map::default(), numbers, live: AtomicUsize::new(1) }
     }
 
     /// How numbers are given out.
@@ -70,11 +65,7 @@ impl Table {
 
     /// The number under which the file `real` is live although it is not its own.
     pub fn renumbered(&self, real: RealId) -> Option<NodeId> {
-        if self.renumbered.is_empty() {
-            None
-        } else {
-            self.renumbered.get(&real).map(|entry| *entry.value())
-        }
+        if self.renumbered.is_empty() { None } else { self.renumbered.get(&real).map(|entry| *entry.value()) }
     }
 
     /// Records that `real` is (part of) the live node `id`.
@@ -100,10 +91,7 @@ impl Table {
             match self.nodes.entry(id.0) {
                 Entry::Occupied(entry) if known == Some(id) || is_same(entry.get()) => {
                     entry.get().refs.fetch_add(1, Ordering::Relaxed);
-                    return Interned {
-                        node: entry.get().clone(),
-                        created: false,
-                    };
+                    return Interned { node: entry.get().clone(), created: false };
                 }
                 Entry::Occupied(entry) => {
                     drop(entry);
@@ -134,11 +122,9 @@ impl Table {
                 continue;
             }
             let removed = self.nodes.remove_if(&id.0, |_, node| {
-                let before = node
-                    .refs
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refs| {
-                        Some(refs.saturating_sub(count))
-                    });
+                let before = node.refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refs| {
+                    Some(refs.saturating_sub(count))
+                });
                 before.unwrap_or(0) <= count
             });
             if let Some((_, node)) = removed {
@@ -157,10 +143,9 @@ impl Table {
         let real = match &state.body {
             Body::Lower(lower) => Some(lower.real),
             Body::Upper(upper) => Some(upper.real),
-            Body::Directory(directory) => directory.stack.all().next().map(|dir| RealId {
-                dev: dir.layer().dev,
-                ino: dir.ino(),
-            }),
+            Body::Directory(directory) => {
+                directory.stack.all().next().map(|dir| RealId { dev: dir.layer().dev, ino: dir.ino() })
+            }
         };
         drop(state);
         if let Some(real) = real
@@ -179,12 +164,8 @@ mod tests {
     use crate::types::Kind;
 
     fn file(id: NodeId, ino: u64) -> Node {
-        let upper = UpperFile {
-            real: RealId { dev: 1, ino },
-            home: Home::Named,
-            covers_links: false,
-            index: None,
-        };
+        let upper =
+            UpperFile { real: RealId { dev: 1, ino }, home: Home::Named, covers_links: false, index: None };
         Node::new(id, Kind::File, Links::new(), Body::Upper(Box::new(upper)))
     }
 
@@ -195,9 +176,7 @@ mod tests {
     fn intern(table: &Table, wanted: u64, ino: u64) -> Interned {
         let is_same =
             |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real.ino == ino);
-        table.intern(Some(NodeId(wanted)), RealId { dev: 1, ino }, is_same, |id| {
-            file(id, ino)
-        })
+        table.intern(Some(NodeId(wanted)), RealId { dev: 1, ino }, is_same, |id| file(id, ino))
     }
 
     #[test]

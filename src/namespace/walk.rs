@@ -150,12 +150,7 @@ impl Walker<'_> {
         let mut position = 0;
         while let Some(dir) = below.get(position) {
             position += 1;
-            let Step {
-                finding,
-                found,
-                stop,
-                next,
-            } = self.look(dir, &target, position < below.len())?;
+            let Step { finding, found, stop, next } = self.look(dir, &target, position < below.len())?;
             let (after, verdict) = resolve::take(shown, finding);
             shown = after;
             if let (true, Some(found)) = (verdict.shows, found) {
@@ -181,12 +176,7 @@ impl Walker<'_> {
                 let (finding, found) = self.inspect(dir, name, Origins::None, more)?;
                 let redirect = found.as_ref().and_then(|found| found.marks.redirect.as_deref());
                 let next = redirect.map(|redirect| target.redirected(redirect)).transpose()?;
-                Ok(Step {
-                    finding,
-                    found,
-                    stop: false,
-                    next,
-                })
+                Ok(Step { finding, found, stop: false, next })
             }
             Target::Path(path) => self.look_by_path(dir, path),
         }
@@ -207,12 +197,7 @@ impl Walker<'_> {
             }
             if remaining == 0 {
                 let next = redirected.then_some(Target::Path(next));
-                return Ok(Step {
-                    finding,
-                    found,
-                    stop: false,
-                    next,
-                });
+                return Ok(Step { finding, found, stop: false, next });
             }
             match (finding, found) {
                 (Finding::Directory { opaque }, Some(found)) => {
@@ -225,29 +210,14 @@ impl Walker<'_> {
                 }
                 (Finding::Absent, _) => {
                     let next = redirected.then_some(Target::Path(next));
-                    return Ok(Step {
-                        finding: Finding::Absent,
-                        found: None,
-                        stop: false,
-                        next,
-                    });
+                    return Ok(Step { finding: Finding::Absent, found: None, stop: false, next });
                 }
                 _ => {
-                    return Ok(Step {
-                        finding: Finding::Absent,
-                        found: None,
-                        stop: true,
-                        next: None,
-                    });
+                    return Ok(Step { finding: Finding::Absent, found: None, stop: true, next: None });
                 }
             }
         }
-        Ok(Step {
-            finding: Finding::Absent,
-            found: None,
-            stop: true,
-            next: None,
-        })
+        Ok(Step { finding: Finding::Absent, found: None, stop: true, next: None })
     }
 
     /// What one layer holds under a name. `more` says that layers further down may matter.
@@ -269,24 +239,12 @@ impl Walker<'_> {
         };
         let Some(stat) = self.stat(at)? else {
             let hidden = more && self.has_aufs_whiteout(dir, name)?;
-            return Ok((
-                if hidden {
-                    Finding::Whiteout
-                } else {
-                    Finding::Absent
-                },
-                None,
-            ));
+            return Ok((if hidden { Finding::Whiteout } else { Finding::Absent }, None));
         };
         if stat.is_whiteout_device() {
             return Ok((Finding::Whiteout, None));
         }
-        let mut found = Found {
-            dir: dir.clone(),
-            name: name.clone(),
-            stat,
-            marks: Marks::default(),
-        };
+        let mut found = Found { dir: dir.clone(), name: name.clone(), stat, marks: Marks::default() };
         if !stat.is_dir() {
             return self.inspect_file(at, found, origins);
         }
@@ -347,9 +305,7 @@ impl Walker<'_> {
         }
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
         let dir = self.store.open(at, flags, 0)?;
-        Ok(self
-            .stat(At::new(dir.as_fd(), OsStr::new(AUFS_OPAQUE)))?
-            .is_some())
+        Ok(self.stat(At::new(dir.as_fd(), OsStr::new(AUFS_OPAQUE)))?.is_some())
     }
 }
 
@@ -394,11 +350,9 @@ fn split_redirect(value: &[u8]) -> Result<Redirect> {
         }
     };
     match value.strip_prefix(b"/") {
-        Some(path) => Ok(Redirect::Absolute(
-            path.split(|&byte| byte == b'/')
-                .map(component)
-                .collect::<Result<_>>()?,
-        )),
+        Some(path) => {
+            Ok(Redirect::Absolute(path.split(|&byte| byte == b'/').map(component).collect::<Result<_>>()?))
+        }
         None if value.contains(&b'/') => {
             Err(Error::refused(Errno::INVAL, "broken overlay.redirect in a layer"))
         }

@@ -20,10 +20,7 @@ impl Union {
             return Ok(known);
         }
         let fd = self.dirs.open(upper)?;
-        let found = match self
-            .store
-            .get_xattr(At::this(fd.as_fd()), OsStr::new(DEFAULT_ACL))
-        {
+        let found = match self.store.get_xattr(At::this(fd.as_fd()), OsStr::new(DEFAULT_ACL)) {
             Ok(value) => value.is_some(),
             Err(error) if error.errno() == Errno::OPNOTSUPP => false,
             Err(error) => return Err(error.into()),

@@ -90,8 +90,7 @@ impl Union {
         if keep || stat.mode & clear == 0 {
             return Ok(false);
         }
-        self.store
-            .chmod(crate::sys::At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
+        self.store.chmod(crate::sys::At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
         Ok(true)
     }
 
@@ -99,10 +98,7 @@ impl Union {
     pub fn statfs(&self) -> Result<FsUsage> {
         let dir = match &self.upper {
             Some(upper) => &upper.root,
-            None => self
-                .roots
-                .first()
-                .ok_or(Error::refused(Errno::STALE, "no layer"))?,
+            None => self.roots.first().ok_or(Error::refused(Errno::STALE, "no layer"))?,
         };
         let fd = self.dirs.open(dir)?;
         Ok(self.store.usage(fd.as_fd())?)

@@ -77,10 +77,7 @@ impl Union {
         }
         loop {
             let link = node.link();
-            let parent = link
-                .as_ref()
-                .map(|link| self.ensure_upper_dir(&link.parent))
-                .transpose()?;
+            let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
             let _gates = locks::lock(&[node]);
             let lower = match &node.state.read().body {
                 Body::Lower(lower) => lower.clone(),
@@ -104,9 +101,7 @@ impl Union {
         while let Some(last) = chain.last()
             && !last.is_upper()
         {
-            let link = last
-                .link()
-                .ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+            let link = last.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
             chain.push(link.parent);
         }
         while let Some(next) = chain.pop() {
@@ -131,44 +126,25 @@ impl Union {
         if node.is_upper() {
             return Ok(());
         }
-        let link = node
-            .link()
-            .ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+        let link = node.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
         let parent = self.upper_dir(&link.parent)?;
         let source = self.place(node)?;
         let stat = self.stat(node)?;
         let prepared = staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(source.at(), &stat, prepared.at())?;
-        if let Some(lower) = node
-            .peek_dir(|directory| directory.stack.lowers.first().cloned())
-            .flatten()
+        if let Some(lower) = node.peek_dir(|directory| directory.stack.lowers.first().cloned()).flatten()
             && let Some(origin) = self.origin_of(source.at(), &lower)?
         {
             self.set_mark(prepared.at(), "origin", &origin)?;
             self.mark_impure(&link.parent, &parent)?;
         }
-        let copy = self
-            .store
-            .stat(prepared.at())?
-            .ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
-        // A directory that its owner may not write to cannot be moved by its owner (rename(2)): its mode comes last.
-        let late_mode = !self.options.privileged && stat.mode & 0o200 == 0;
-        if late_mode {
-            self.store.chmod(prepared.at(), stat.mode & 0o7777 | 0o200)?;
-        }
+        let copy = self.store.stat(prepared.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
         let times = self.store.stat(parent.this())?;
-        self.store
-            .rename(prepared.at(), parent.at(&link.name), RenameFlags::NOREPLACE)?;
+        self.despite_mode(prepared.at(), || {
+            Ok(self.store.rename(prepared.at(), parent.at(&link.name), RenameFlags::NOREPLACE)?)
+        })?;
         prepared.published();
-        if late_mode {
-            self.store.chmod(parent.at(&link.name), stat.mode & 0o7777)?;
-            self.store.set_times(
-                parent.at(&link.name),
-                Some(NewTime::At(stat.atime)),
-                Some(NewTime::At(stat.mtime)),
-            )?;
-        }
         self.restore_times(&parent, times);
         let real = RealDir::child(&parent.real, link.name.clone(), copy.ino);
         node.with_dir(|directory| directory.stack.upper = Some(real));
@@ -198,10 +174,7 @@ impl Union {
         if let Some(origin) = &origin {
             self.set_mark(staged.at(), "origin", origin)?;
         }
-        let copy = self
-            .store
-            .stat(staged.at())?
-            .ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
+        let copy = self.store.stat(staged.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
         // A lookup that finds the copy's name before this node knows of it must come to this node.
         self.table.renumber(copy.real_id(), node.id);
         let mut upper = UpperFile {
@@ -238,10 +211,8 @@ impl Union {
 
     fn mark_in_upper(&self, node: &Node, link: &Link) {
         let mut state = node.state.write();
-        if let Some(known) = state
-            .links
-            .iter_mut()
-            .find(|known| is_same_link(known, &link.parent, &link.name))
+        if let Some(known) =
+            state.links.iter_mut().find(|known| is_same_link(known, &link.parent, &link.name))
         {
             known.in_upper = true;
         }
@@ -260,25 +231,17 @@ impl Union {
         if node.kind != Kind::File {
             let prepared = upper.staging.prepare();
             match node.kind {
-                Kind::Symlink => self
-                    .store
-                    .symlink(&self.store.read_link(source.at())?, prepared.at())?,
+                Kind::Symlink => self.store.symlink(&self.store.read_link(source.at())?, prepared.at())?,
                 kind => self.store.mknod(prepared.at(), kind, 0o600, stat.rdev)?,
             }
             self.copy_metadata(source.at(), stat, prepared.at())?;
             return Ok(Staged::Named(prepared));
         }
         let from =
-            lower
-                .dir
-                .layer()
-                .open_untouched(&*self.store, source.at(), OFlags::RDONLY | OFlags::NOCTTY)?;
+            lower.dir.layer().open_untouched(&*self.store, source.at(), OFlags::RDONLY | OFlags::NOCTTY)?;
         let flags = self.store.flags(from.as_fd()).unwrap_or(IFlags::empty());
         if flags.contains(IFlags::IMMUTABLE) {
-            return Err(Error::refused(
-                Errno::PERM,
-                "the lower file is immutable (chattr +i)",
-            ));
+            return Err(Error::refused(Errno::PERM, "the lower file is immutable (chattr +i)"));
         }
         let (staged, to) = self.stage_file()?;
         let size = match extent {
@@ -307,10 +270,7 @@ impl Union {
     fn stage_file(&self) -> Result<(Staged<'_>, Option<OwnedFd>)> {
         let upper = self.upper()?;
         if upper.format.tmpfile {
-            return Ok((
-                Staged::Unnamed(self.store.tmpfile(upper.staging.dir(), 0o600)?),
-                None,
-            ));
+            return Ok((Staged::Unnamed(self.store.tmpfile(upper.staging.dir(), 0o600)?), None));
         }
         let prepared = upper.staging.prepare();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
@@ -335,10 +295,7 @@ impl Union {
         entry: &crate::namespace::node::IndexEntry,
     ) -> Result<()> {
         let index = self.index_dir()?;
-        self.write_links_of_upper(
-            staged.at(),
-            entry.extra_links.load(std::sync::atomic::Ordering::Relaxed),
-        )?;
+        self.write_links_of_upper(staged.at(), entry.extra_links.load(std::sync::atomic::Ordering::Relaxed))?;
         Ok(self.store.link(staged.at(), At::new(index, &entry.name))?)
     }
 
@@ -358,9 +315,7 @@ impl Union {
         if stat.kind() != Kind::Symlink {
             self.store.chmod(to, stat.mode & 0o7777)?;
         }
-        Ok(self
-            .store
-            .set_times(to, Some(NewTime::At(stat.atime)), Some(NewTime::At(stat.mtime)))?)
+        Ok(self.store.set_times(to, Some(NewTime::At(stat.atime)), Some(NewTime::At(stat.mtime)))?)
     }
 
     fn copy_owner(&self, stat: &Stat, to: At<'_>) -> Result<()> {
@@ -408,13 +363,29 @@ impl Union {
 
     pub(super) fn set_mark(&self, at: At<'_>, mark: &str, value: &[u8]) -> Result<()> {
         let name = self.upper()?.format.mark(mark);
-        // Attributes in the user namespace are for files and directories only (xattr(7)); without its mark another kind of
-        // file merely gets a new number at the next mount.
         let Some(name) = name else { return Ok(()) };
-        match self.store.set_xattr(at, &name, value, 0) {
+        match self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?)) {
+            // Attributes in the user namespace are for files and directories only (xattr(7)); without its origin another
+            // kind of file merely gets a new number at the next mount.
             Err(error) if mark == "origin" && error.errno() == Errno::PERM => Ok(()),
-            other => Ok(other?),
+            other => other,
         }
+    }
+
+    /// Runs `act` on a file or directory that is ours, although its mode may deny that to us (only where we are not
+    /// privileged): marks can be set, and directories moved, by those only who may write to them.
+    pub(super) fn despite_mode<T>(&self, at: At<'_>, act: impl Fn() -> Result<T>) -> Result<T> {
+        let denied = match act() {
+            Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => error,
+            other => return other,
+        };
+        let Some(stat) = self.store.stat(at)? else { return Err(denied) };
+        let held = self.store.open(at, OFlags::PATH, 0)?;
+        let this = At::this(held.as_fd());
+        self.store.chmod(this, stat.mode & 0o7777 | 0o200)?;
+        let outcome = act();
+        self.store.chmod(this, stat.mode & 0o7777)?;
+        outcome
     }
 
     /// Marks a directory as holding entries with an origin, so that lookups in it read the marks of files.

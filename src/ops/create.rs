@@ -47,16 +47,7 @@ impl Union {
         if kind == Kind::CharDevice && rdev == 0 {
             return Err(Error::refused(Errno::PERM, "character device 0/0 is a whiteout"));
         }
-        self.make(
-            caller,
-            parent,
-            name,
-            Object::Node {
-                kind,
-                mode: mode & 0o7777,
-                rdev,
-            },
-        )
+        self.make(caller, parent, name, Object::Node { kind, mode: mode & 0o7777, rdev })
     }
 
     /// Makes a directory; otherwise as [`Union::mknod`].
@@ -89,15 +80,8 @@ impl Union {
             }
         }
         node.with_dir(|directory| directory.changes += 1);
-        let stat = self
-            .store
-            .stat(dir.at(&name))?
-            .ok_or(Error::refused(Errno::IO, "new file is gone"))?;
-        let link = Link {
-            parent: node.clone(),
-            name,
-            in_upper: true,
-        };
+        let stat = self.store.stat(dir.at(&name))?.ok_or(Error::refused(Errno::IO, "new file is gone"))?;
+        let link = Link { parent: node.clone(), name, in_upper: true };
         let made = self.adopt_made(link, &dir, &stat);
         self.entry(&Adopted { node: made, stat })
     }
@@ -123,9 +107,7 @@ impl Union {
     }
 
     fn is_whiteout(&self, parent: &Node, name: &Arc<OsStr>) -> Result<bool> {
-        let stack = parent
-            .stack()
-            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        let stack = parent.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
         Ok(self.locate(parent, &stack, name)?.whiteout)
     }
 
@@ -142,11 +124,7 @@ impl Union {
         }
         let masked = |mode: u32| mode & !caller.umask;
         Ok(match object {
-            Object::Node { kind, mode, rdev } => Object::Node {
-                kind,
-                mode: masked(mode),
-                rdev,
-            },
+            Object::Node { kind, mode, rdev } => Object::Node { kind, mode: masked(mode), rdev },
             Object::Directory { mode } => Object::Directory { mode: masked(mode) },
             Object::Symlink { .. } => object,
         })
@@ -186,11 +164,8 @@ impl Union {
         object: Object<'_>,
     ) -> Result<()> {
         let nursery = self.nursery(dir)?;
-        let fd = self.store.open(
-            nursery.at(),
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY,
-            0,
-        )?;
+        let fd =
+            self.store.open(nursery.at(), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0)?;
         let made = At::new(std::os::fd::AsFd::as_fd(&fd), OsStr::new("new"));
         self.make_at(caller, made, object)?;
         if matches!(object, Object::Directory { .. }) {
@@ -207,14 +182,9 @@ impl Union {
     fn nursery(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
         let nursery = self.upper()?.staging.prepare();
         self.store.mkdir(nursery.at(), 0o700)?;
-        let parent = self
-            .store
-            .stat(dir.this())?
-            .ok_or(Error::refused(Errno::STALE, "directory is gone"))?;
+        let parent = self.store.stat(dir.this())?.ok_or(Error::refused(Errno::STALE, "directory is gone"))?;
         match self.store.get_xattr(dir.this(), OsStr::new(DEFAULT_ACL)) {
-            Ok(Some(acl)) => self
-                .store
-                .set_xattr(nursery.at(), OsStr::new(DEFAULT_ACL), &acl, 0)?,
+            Ok(Some(acl)) => self.store.set_xattr(nursery.at(), OsStr::new(DEFAULT_ACL), &acl, 0)?,
             Ok(None) => {}
             Err(error) if error.errno() == Errno::OPNOTSUPP => {}
             Err(error) => return Err(error.into()),
@@ -239,10 +209,7 @@ impl Union {
         let make = |id| {
             let upper = RealDir::child(&dir.real, link.name.clone(), stat.ino);
             let directory = Directory {
-                stack: DirStack {
-                    upper: Some(upper),
-                    lowers: Arc::new([]),
-                },
+                stack: DirStack { upper: Some(upper), lowers: Arc::new([]) },
                 redirect: None,
                 impure: false,
                 default_acl: None,

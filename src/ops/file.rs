@@ -83,9 +83,7 @@ impl Union {
         let target_file = self.open_file(&target, true)?;
         let stat = self.store.stat_fd(target_file.fd.as_fd())?;
         self.clear_set_id(&target_file, &stat, self.may_keep_set_id(caller))?;
-        Ok(self
-            .store
-            .copy_range(source_file.fd.as_fd(), from.1, target_file.fd.as_fd(), to.1, len)?)
+        Ok(self.store.copy_range(source_file.fd.as_fd(), from.1, target_file.fd.as_fd(), to.1, len)?)
     }
 
     /// Flushes a file's data (or all) to the disk. A lower file has nothing to flush.
@@ -155,19 +153,11 @@ impl Union {
             },
         };
         let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        let fd = layer.open_untouched(
-            &*self.store,
-            place.at(),
-            flags | OFlags::NONBLOCK | OFlags::NOCTTY,
-        )?;
+        let fd = layer.open_untouched(&*self.store, place.at(), flags | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         if upper && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
-        Ok(Some(Arc::new(OpenFile {
-            fd,
-            upper,
-            writable: write,
-        })))
+        Ok(Some(Arc::new(OpenFile { fd, upper, writable: write })))
     }
 
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a

@@ -18,10 +18,7 @@ use crate::types::Stat;
 
 impl Union {
     pub(super) fn index_dir(&self) -> Result<BorrowedFd<'_>> {
-        self.upper()?
-            .staging
-            .index()
-            .ok_or(Error::refused(Errno::STALE, "no index directory"))
+        self.upper()?.staging.index().ok_or(Error::refused(Errno::STALE, "no index directory"))
     }
 
     /// A new entry for a lower file with `links` names; `None` where no index is kept.
@@ -29,10 +26,7 @@ impl Union {
         self.upper.as_ref()?.staging.index()?;
         let name = origin::index_name(origin);
         // In the index the copy has one name.
-        Some(Arc::new(IndexEntry {
-            name,
-            extra_links: AtomicI64::new(i64::from(links) - 1),
-        }))
+        Some(Arc::new(IndexEntry { name, extra_links: AtomicI64::new(i64::from(links) - 1) }))
     }
 
     /// The index entry of a lower file and what its copy is, when it has been copied up under another name.
@@ -55,13 +49,7 @@ impl Union {
         }
         let marks = Marks::read(&*self.store, entry_at)?;
         let extra = extra_links(marks.nlink.as_deref(), &stat, Some(found.stat.nlink));
-        Ok(Some((
-            Arc::new(IndexEntry {
-                name,
-                extra_links: AtomicI64::new(extra),
-            }),
-            stat,
-        )))
+        Ok(Some((Arc::new(IndexEntry { name, extra_links: AtomicI64::new(extra) }), stat)))
     }
 
     /// The index entry of an upper file that records `origin`.
@@ -81,10 +69,7 @@ impl Union {
         }
         let lower_links = self.links_of_lower(link, origin)?;
         let extra = extra_links(found.marks.nlink.as_deref(), &found.stat, lower_links);
-        Ok(Some(Arc::new(IndexEntry {
-            name,
-            extra_links: AtomicI64::new(extra),
-        })))
+        Ok(Some(Arc::new(IndexEntry { name, extra_links: AtomicI64::new(extra) })))
     }
 
     /// The number of links of the lower file under the same name, if it is the origin.
@@ -103,10 +88,7 @@ impl Union {
         let Some(stack) = parent.stack().filter(|stack| !stack.lowers.is_empty()) else {
             return Ok(None);
         };
-        let lowers = DirStack {
-            upper: None,
-            lowers: stack.lowers,
-        };
+        let lowers = DirStack { upper: None, lowers: stack.lowers };
         let located = self.walker().locate(&lowers, name, Origins::None)?;
         Ok(located.lowers.into_iter().next())
     }
@@ -115,10 +97,7 @@ impl Union {
     /// relative to the lower file meanwhile (kernel: `ovl_link_up`).
     pub(super) fn link_from_index(&self, entry: &IndexEntry, lower_links: u32, to: At<'_>) -> Result<()> {
         let at = At::new(self.index_dir()?, &entry.name);
-        let stat = self
-            .store
-            .stat(at)?
-            .ok_or(Error::refused(Errno::STALE, "index entry is gone"))?;
+        let stat = self.store.stat(at)?.ok_or(Error::refused(Errno::STALE, "index entry is gone"))?;
         let extra = entry.extra_links.load(Ordering::Relaxed);
         let in_union = i64::from(stat.nlink) + extra;
         self.write_links(at, &format!("L{:+}", in_union - i64::from(lower_links)))?;
@@ -152,10 +131,7 @@ fn extra_links(mark: Option<&[u8]>, upper: &Stat, lower_links: Option<u32>) -> i
     let Some((base, number)) = mark.and_then(|mark| mark.split_first()) else {
         return fallback;
     };
-    let Some(number) = std::str::from_utf8(number)
-        .ok()
-        .and_then(|number| number.parse::<i64>().ok())
-    else {
+    let Some(number) = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i64>().ok()) else {
         return fallback;
     };
     match (base, lower_links) {

@@ -52,14 +52,7 @@ impl Union {
             self.mark_impure(&parent, &dir)?;
         }
         parent.with_dir(|directory| directory.changes += 1);
-        self.note_link(
-            &node,
-            Link {
-                parent: parent.clone(),
-                name,
-                in_upper: true,
-            },
-        );
+        self.note_link(&node, Link { parent: parent.clone(), name, in_upper: true });
         let stat = self.stat(&node)?;
         self.table.pin(&node);
         drop(gates);
@@ -73,8 +66,7 @@ impl Union {
         }
         let prepared = self.upper()?.staging.prepare();
         self.store.link(place.at(), prepared.at())?;
-        self.store
-            .rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
+        self.store.rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
         prepared.published();
         Ok(())
     }
@@ -82,11 +74,9 @@ impl Union {
     /// Whether the file's number may differ from its upper file's, so that lookups must read its origin.
     pub(super) fn may_have_origin(&self, node: &Node) -> bool {
         match &node.state.read().body {
-            crate::namespace::node::Body::Upper(upper) => self
-                .table
-                .numbers()
-                .of_upper_ino(upper.real)
-                .is_none_or(|own| own != node.id),
+            crate::namespace::node::Body::Upper(upper) => {
+                self.table.numbers().of_upper_ino(upper.real).is_none_or(|own| own != node.id)
+            }
             crate::namespace::node::Body::Directory(directory) => !directory.stack.lowers.is_empty(),
             crate::namespace::node::Body::Lower(_) => true,
         }
@@ -119,14 +109,7 @@ impl Union {
             }
         }
         self.restore_times(&dir, times);
-        self.note_link(
-            node,
-            Link {
-                parent: parent.clone(),
-                name: name.clone(),
-                in_upper: true,
-            },
-        );
+        self.note_link(node, Link { parent: parent.clone(), name: name.clone(), in_upper: true });
         Ok(())
     }
 

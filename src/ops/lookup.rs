@@ -51,14 +51,11 @@ impl Union {
 
     pub(super) fn locate(&self, node: &Node, stack: &DirStack, name: &Arc<OsStr>) -> Result<Located> {
         let impure = node.peek_dir(|directory| directory.impure).unwrap_or(false);
-        self.walker()
-            .locate(stack, name, if impure { Origins::Read } else { Origins::None })
+        self.walker().locate(stack, name, if impure { Origins::Read } else { Origins::None })
     }
 
     pub(super) fn entry(&self, adopted: &Adopted) -> Result<Entry> {
-        Ok(Entry {
-            attr: self.attr_of(&adopted.node, &adopted.stat),
-        })
+        Ok(Entry { attr: self.attr_of(&adopted.node, &adopted.stat) })
     }
 
     /// The node of what was found, with one more reference.
@@ -72,11 +69,7 @@ impl Union {
             return Ok(None);
         };
         let stat = shown.stat;
-        let link = |in_upper| Link {
-            parent: parent.clone(),
-            name: name.clone(),
-            in_upper,
-        };
+        let link = |in_upper| Link { parent: parent.clone(), name: name.clone(), in_upper };
         if stat.is_dir() {
             let node = self.adopt_dir(link(located.upper.is_some()), &located);
             return Ok(Some(Adopted { node, stat }));
@@ -92,13 +85,9 @@ impl Union {
         let number_of = |found: &Found| self.table.numbers().of(found.dir.layer(), &found.stat);
         let first_lower = located.lowers.first();
         let wanted = first_lower.or(located.upper.as_ref()).and_then(number_of);
-        let real = located
-            .shown()
-            .map_or(RealId { dev: 0, ino: 0 }, |found| found.stat.real_id());
-        let is_same = |node: &Node| {
-            node.peek_dir(|directory| is_same_dir(&directory.stack, located))
-                .unwrap_or(false)
-        };
+        let real = located.shown().map_or(RealId { dev: 0, ino: 0 }, |found| found.stat.real_id());
+        let is_same =
+            |node: &Node| node.peek_dir(|directory| is_same_dir(&directory.stack, located)).unwrap_or(false);
         let make = |id| {
             let marks = located.upper.as_ref().map(|upper| &upper.marks);
             let directory = Directory {
@@ -136,10 +125,7 @@ impl Union {
             && let Some((entry, upper_stat)) = self.find_index_of_lower(&found)?
         {
             let node = self.intern_upper(wanted, link, &upper_stat, Home::Indexed, Some(entry));
-            return Ok(Adopted {
-                node,
-                stat: upper_stat,
-            });
+            return Ok(Adopted { node, stat: upper_stat });
         }
         let real = stat.real_id();
         let is_same = |node: &Node| match &node.state.read().body {
@@ -148,12 +134,7 @@ impl Union {
             Body::Directory(_) => false,
         };
         let interned = self.table.intern(wanted, real, is_same, |id| {
-            let lower = LowerFile {
-                dir: found.dir,
-                name: found.name,
-                real,
-                has_links: stat.nlink > 1,
-            };
+            let lower = LowerFile { dir: found.dir, name: found.name, real, has_links: stat.nlink > 1 };
             self.make_node(id, stat.kind(), link.clone(), Body::Lower(lower))
         });
         if !interned.created && stat.nlink > 1 {
@@ -188,12 +169,7 @@ impl Union {
         let is_same =
             |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real);
         let interned = self.table.intern(wanted, real, is_same, |id| {
-            let upper = UpperFile {
-                real,
-                home,
-                covers_links: index.is_some(),
-                index,
-            };
+            let upper = UpperFile { real, home, covers_links: index.is_some(), index };
             self.make_node(id, stat.kind(), link.clone(), Body::Upper(Box::new(upper)))
         });
         if !interned.created && stat.nlink > 1 {
@@ -204,13 +180,7 @@ impl Union {
 
     /// A file just made in the upperdir.
     pub(super) fn adopt_new(&self, link: Link, layer: &LayerInfo, stat: &Stat) -> Arc<Node> {
-        self.intern_upper(
-            self.table.numbers().of(layer, stat),
-            link,
-            stat,
-            Home::Named,
-            None,
-        )
+        self.intern_upper(self.table.numbers().of(layer, stat), link, stat, Home::Named, None)
     }
 
     fn make_node(&self, id: NodeId, kind: Kind, link: Link, body: Body) -> Node {
@@ -223,10 +193,7 @@ impl Union {
     /// Remembers another name of a file with several.
     pub(super) fn note_link(&self, node: &Node, link: Link) {
         let mut state = node.state.write();
-        let known = state
-            .links
-            .iter_mut()
-            .find(|known| is_same_link(known, &link.parent, &link.name));
+        let known = state.links.iter_mut().find(|known| is_same_link(known, &link.parent, &link.name));
         if let Some(known) = known {
             known.in_upper |= link.in_upper;
             return;
@@ -239,10 +206,7 @@ impl Union {
     pub(super) fn drop_link(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> bool {
         let (dropped, left) = {
             let mut state = node.state.write();
-            let position = state
-                .links
-                .iter()
-                .position(|link| is_same_link(link, parent, name));
+            let position = state.links.iter().position(|link| is_same_link(link, parent, name));
             let dropped = position.map(|position| state.links.remove(position));
             (dropped, !state.links.is_empty())
         };

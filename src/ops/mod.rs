@@ -127,31 +127,21 @@ impl Union {
     }
 
     fn upper(&self) -> Result<&Upper> {
-        self.upper
-            .as_ref()
-            .ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
+        self.upper.as_ref().ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
     }
 
     fn node(&self, id: NodeId) -> Result<Arc<Node>> {
-        self.table
-            .get(id)
-            .ok_or(Error::refused(Errno::STALE, "unknown node"))
+        self.table.get(id).ok_or(Error::refused(Errno::STALE, "unknown node"))
     }
 
     fn dir_node(&self, id: NodeId) -> Result<(Arc<Node>, DirStack)> {
         let node = self.node(id)?;
-        let stack = node
-            .stack()
-            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        let stack = node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
         Ok((node, stack))
     }
 
     fn walker(&self) -> Walker<'_> {
-        Walker {
-            store: &*self.store,
-            dirs: &self.dirs,
-            roots: &self.roots,
-        }
+        Walker { store: &*self.store, dirs: &self.dirs, roots: &self.roots }
     }
 
     /// Names that the union never shows and that cannot be made in it.
@@ -162,10 +152,7 @@ impl Union {
 
     fn check_new_name(&self, parent: &Node, name: &OsStr) -> Result<()> {
         if self.is_hidden(parent, name) {
-            return Err(Error::refused(
-                Errno::INVAL,
-                "the name is reserved for marks of the union",
-            ));
+            return Err(Error::refused(Errno::INVAL, "the name is reserved for marks of the union"));
         }
         Ok(())
     }
@@ -194,10 +181,5 @@ fn root_node(
         removed: false,
         changes: 0,
     };
-    Ok(Node::new(
-        NodeId::ROOT,
-        Kind::Directory,
-        Links::new(),
-        Body::Directory(Box::new(directory)),
-    ))
+    Ok(Node::new(NodeId::ROOT, Kind::Directory, Links::new(), Body::Directory(Box::new(directory))))
 }

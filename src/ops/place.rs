@@ -73,45 +73,25 @@ impl Union {
             }
         };
         Ok(match way {
-            Way::Dir(dir) => Place {
-                fd: self.dirs.open(&dir)?,
-                name: None,
-                real: None,
-            },
-            Way::Lower(lower) => Place {
-                fd: self.dirs.open(&lower.dir)?,
-                name: Some(lower.name),
-                real: None,
-            },
+            Way::Dir(dir) => Place { fd: self.dirs.open(&dir)?, name: None, real: None },
+            Way::Lower(lower) => {
+                Place { fd: self.dirs.open(&lower.dir)?, name: Some(lower.name), real: None }
+            }
             Way::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
                 let dir = upper.ok_or(Error::refused(Errno::STALE, "upper file in a lower directory"))?;
-                Place {
-                    fd: self.dirs.open(&dir)?,
-                    name: Some(link.name),
-                    real: Some(real),
-                }
+                Place { fd: self.dirs.open(&dir)?, name: Some(link.name), real: Some(real) }
             }
             Way::Indexed(name) => self.place_in(self.upper()?.staging.index(), &name)?,
-            Way::Held(fd) => Place {
-                fd,
-                name: None,
-                real: None,
-            },
+            Way::Held(fd) => Place { fd, name: None, real: None },
             Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()), &name)?,
         })
     }
 
     fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr) -> Result<Place> {
         let dir = dir.ok_or(Error::refused(Errno::STALE, "no index directory"))?;
-        let fd = self
-            .store
-            .open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
-        Ok(Place {
-            fd: Arc::new(fd),
-            name: Some(name.into()),
-            real: None,
-        })
+        let fd = self.store.open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
+        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None })
     }
 
     /// Runs `look` on the node's file, again when the file moved meanwhile. `look` answers `None` when what it found is not

@@ -104,19 +104,14 @@ impl Union {
     ) -> Result<()> {
         for (position, name) in [(DOT, "."), (DOT_DOT, "..")] {
             if after < position
-                && self
-                    .visit_name(node, OsStr::new(name), HASHED | position, attributes, visit)?
-                    .is_break()
+                && self.visit_name(node, OsStr::new(name), HASHED | position, attributes, visit)?.is_break()
             {
                 return Ok(());
             }
         }
         let snapshot = self.snapshot(node, stack, after == 0)?;
         for (position, name) in snapshot.after(after) {
-            if self
-                .visit_name(node, name, HASHED | position, attributes, visit)?
-                .is_break()
-            {
+            if self.visit_name(node, name, HASHED | position, attributes, visit)?.is_break() {
                 break;
             }
         }
@@ -143,9 +138,7 @@ impl Union {
             return Ok(visit(plain(node.id)));
         }
         if name == ".." {
-            return Ok(visit(plain(
-                node.link().map_or(NodeId::ROOT, |link| link.parent.id),
-            )));
+            return Ok(visit(plain(node.link().map_or(NodeId::ROOT, |link| link.parent.id))));
         }
         if self.is_hidden(node, name) {
             return Ok(ControlFlow::Continue(()));
@@ -247,9 +240,7 @@ impl Snapshot {
 
     fn after(&self, position: u64) -> impl Iterator<Item = (u64, &OsStr)> {
         let first = self.entries.partition_point(|entry| entry.0 <= position);
-        self.entries[first..]
-            .iter()
-            .map(|(position, name)| (*position, &**name))
+        self.entries[first..].iter().map(|(position, name)| (*position, &**name))
     }
 }
 
@@ -274,9 +265,7 @@ const RECENT: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self {
-            recent: Mutex::new(LruCache::new(RECENT)),
-        }
+        Self { recent: Mutex::new(LruCache::new(RECENT)) }
     }
 }
 
@@ -302,18 +291,12 @@ mod tests {
 
     #[test]
     fn cookies_stay_positive_and_apart() {
-        let names: Vec<Box<OsStr>> = (0..50_000)
-            .map(|n| Box::from(OsStr::new(&format!("name-{n}"))))
-            .collect();
+        let names: Vec<Box<OsStr>> =
+            (0..50_000).map(|n| Box::from(OsStr::new(&format!("name-{n}")))).collect();
         let snapshot = Snapshot::new(0, names);
         assert_eq!(snapshot.entries.len(), 50_000);
         assert!(snapshot.entries.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(
-            snapshot
-                .entries
-                .iter()
-                .all(|entry| entry.0 > DOT_DOT && entry.0 < PAYLOAD)
-        );
+        assert!(snapshot.entries.iter().all(|entry| entry.0 > DOT_DOT && entry.0 < PAYLOAD));
     }
 
     #[test]
@@ -331,14 +314,8 @@ mod tests {
     #[test]
     fn offsets_survive_the_way_through_a_cookie() {
         for offset in [2u64, 4, 1 << 40] {
-            assert_eq!(
-                Offsets::Small.from_cookie(Offsets::Small.to_cookie(offset)),
-                Some(offset)
-            );
-            assert_eq!(
-                Offsets::Hashes.from_cookie(Offsets::Hashes.to_cookie(offset)),
-                Some(offset)
-            );
+            assert_eq!(Offsets::Small.from_cookie(Offsets::Small.to_cookie(offset)), Some(offset));
+            assert_eq!(Offsets::Hashes.from_cookie(Offsets::Hashes.to_cookie(offset)), Some(offset));
         }
         let last = i64::MAX.cast_unsigned();
         assert_eq!(Offsets::Small.from_cookie(Offsets::Small.to_cookie(last)), None);

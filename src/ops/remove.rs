@@ -127,15 +127,11 @@ impl Union {
         }
         let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
         let adopted = self.adopt(parent, name, located)?;
-        Ok(adopted.map(|adopted| Borrowed {
-            union: self,
-            node: adopted.node,
-        }))
+        Ok(adopted.map(|adopted| Borrowed { union: self, node: adopted.node }))
     }
 
     pub(super) fn dir_stack(&self, node: &Node) -> Result<crate::namespace::walk::DirStack> {
-        node.stack()
-            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
+        node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
     }
 
     /// A lower file with several names is copied up before one is removed, because the number of its links can only be kept on
@@ -168,19 +164,9 @@ impl Union {
             other => return Ok(other?),
         }
         let prepared = self.upper()?.staging.prepare();
-        match self
-            .store
-            .rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)
-        {
-            // Its mode keeps us, its owner, from moving it (rename(2)).
-            Err(error) if error.errno() == Errno::ACCESS => {
-                self.store.chmod(dir.at(name), 0o700)?;
-                self.store
-                    .rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?;
-            }
-            other => other?,
-        }
-        Ok(())
+        self.despite_mode(dir.at(name), || {
+            Ok(self.store.rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?)
+        })
     }
 
     /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce, by a name in
@@ -217,17 +203,14 @@ impl Union {
 
     /// The open directory of the upperdir, for callers that replace it.
     pub(super) fn empty_opaque_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
-        let stat = self
-            .store
-            .stat(dir.at(name))?
-            .ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
+        let stat = self.store.stat(dir.at(name))?.ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
         let prepared = self.upper()?.staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(dir.at(name), &stat, prepared.at())?;
         self.set_opaque(prepared.at())?;
-        self.store
-            .rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?;
-        Ok(())
+        self.despite_mode(dir.at(name), || {
+            Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
+        })
     }
 
     pub(super) fn is_physically_empty(&self, dir: &crate::layer::dir::RealDir) -> Result<bool> {

@@ -55,10 +55,7 @@ impl Plan {
         if is_dir && to.whiteout {
             return Self::SwapWithWhiteout { keep: from.covers };
         }
-        Self::Move {
-            replace: to.in_upper || to.whiteout,
-            whiteout: from.covers,
-        }
+        Self::Move { replace: to.in_upper || to.whiteout, whiteout: from.covers }
     }
 }
 
@@ -82,10 +79,7 @@ impl Union {
         self.check_new_name(&new_parent, new_name)?;
         let from = self.end(old_parent, name)?;
         let to = self.end(new_parent, new_name)?;
-        let source = from
-            .node
-            .as_ref()
-            .ok_or(Error::refused(Errno::NOENT, "no such name"))?;
+        let source = from.node.as_ref().ok_or(Error::refused(Errno::NOENT, "no such name"))?;
         check(source, &from, &to, mode)?;
         if let Some(target) = &to.node
             && Arc::ptr_eq(source, target)
@@ -98,15 +92,11 @@ impl Union {
             Some(target) if !target.is_dir() => self.prepare_removal(target, &to.parent, &to.name)?,
             _ => {}
         }
-        let nodes: Vec<&Arc<Node>> = [
-            Some(&from.parent),
-            Some(&to.parent),
-            Some(&**source),
-            to.node.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let nodes: Vec<&Arc<Node>> =
+            [Some(&from.parent), Some(&to.parent), Some(&**source), to.node.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect();
         let _gates = locks::lock(&nodes);
         self.rename_gated(source, &from, &to, mode)
     }
@@ -115,12 +105,7 @@ impl Union {
         let name: Arc<OsStr> = Arc::from(name);
         let node = self.find_if_any(&parent, &name)?;
         let dir = self.ensure_upper_dir(&parent)?;
-        Ok(End {
-            parent,
-            name,
-            dir,
-            node,
-        })
+        Ok(End { parent, name, dir, node })
     }
 
     /// Gets the node completely into the upperdir under this name, so that one rename can move it.
@@ -193,22 +178,14 @@ impl Union {
         let upper = self.upper_dir(node)?;
         if self.dir_stack(node)?.lowers.is_empty() {
             // Without lower directories of its own it must not merge with one at the new place.
-            return if covers {
-                self.set_opaque(upper.this())
-            } else {
-                Ok(())
-            };
+            return if covers { self.set_opaque(upper.this()) } else { Ok(()) };
         }
         let stays = Arc::ptr_eq(&from.parent, &to.parent);
         let fits = |redirect: &[u8]| stays || redirect.starts_with(b"/");
         if node.peek_dir(|directory| directory.redirect.as_deref().is_some_and(fits)) == Some(true) {
             return Ok(());
         }
-        let redirect = if stays {
-            from.name.as_bytes().to_vec()
-        } else {
-            self.lower_path(node)?
-        };
+        let redirect = if stays { from.name.as_bytes().to_vec() } else { self.lower_path(node)? };
         self.set_mark(upper.this(), "redirect", &redirect)?;
         node.with_dir(|directory| directory.redirect = Some(redirect.into()));
         Ok(())
@@ -219,9 +196,7 @@ impl Union {
         let mut parts: Vec<OsString> = Vec::new();
         let mut at = node.clone();
         while at.id != NodeId::ROOT {
-            let link = at
-                .link()
-                .ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+            let link = at.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
             let redirect = at.peek_dir(|directory| directory.redirect.clone()).flatten();
             match redirect {
                 Some(redirect) if redirect.starts_with(b"/") => {
@@ -244,9 +219,7 @@ impl Union {
     /// Makes sure that what is replaced is an empty directory or stays reachable. Returns how, for a file.
     fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Option<Home>> {
         if !target.is_dir() {
-            let upper = now
-                .in_upper
-                .then(|| self.home_without(target, &to.parent, &to.name));
+            let upper = now.in_upper.then(|| self.home_without(target, &to.parent, &to.name));
             return upper.transpose();
         }
         if !self.is_empty(target)? {
@@ -299,18 +272,10 @@ impl Union {
             upper.moved(&to.dir.real, to.name.clone());
         }
         self.table.pin(&to.parent);
-        let link = Link {
-            parent: to.parent.clone(),
-            name: to.name.clone(),
-            in_upper: true,
-        };
+        let link = Link { parent: to.parent.clone(), name: to.name.clone(), in_upper: true };
         let old = {
             let mut state = node.state.write();
-            match state
-                .links
-                .iter_mut()
-                .find(|known| is_same_link(known, &from.parent, &from.name))
-            {
+            match state.links.iter_mut().find(|known| is_same_link(known, &from.parent, &from.name)) {
                 Some(known) => Some(std::mem::replace(known, link)),
                 None => {
                     state.links.push(link);
@@ -326,17 +291,14 @@ impl Union {
 
 fn check(source: &Arc<Node>, from: &End<'_>, to: &End<'_>, mode: RenameMode) -> Result<()> {
     if source.is_dir() && is_inside(&to.parent, source) {
-        return Err(Error::refused(
-            Errno::INVAL,
-            "a directory cannot be moved into itself",
-        ));
+        return Err(Error::refused(Errno::INVAL, "a directory cannot be moved into itself"));
     }
     match (&to.node, mode) {
         (None, RenameMode::Exchange) => Err(Error::refused(Errno::NOENT, "nothing to exchange with")),
         (Some(_), RenameMode::NoReplace) => Err(Error::refused(Errno::EXIST, "the new name exists")),
-        (Some(target), RenameMode::Exchange) if target.is_dir() && is_inside(&from.parent, target) => Err(
-            Error::refused(Errno::INVAL, "a directory cannot be moved into itself"),
-        ),
+        (Some(target), RenameMode::Exchange) if target.is_dir() && is_inside(&from.parent, target) => {
+            Err(Error::refused(Errno::INVAL, "a directory cannot be moved into itself"))
+        }
         (Some(target), RenameMode::Replace) => match (source.is_dir(), target.is_dir()) {
             (true, false) => Err(Error::refused(Errno::NOTDIR, "a directory cannot replace a file")),
             (false, true) => Err(Error::refused(Errno::ISDIR, "a file cannot replace a directory")),
@@ -362,11 +324,7 @@ mod tests {
     use super::*;
 
     fn situation(whiteout: bool, in_upper: bool, covers: bool) -> Situation {
-        Situation {
-            whiteout,
-            in_upper,
-            covers,
-        }
+        Situation { whiteout, in_upper, covers }
     }
 
     #[test]
@@ -380,23 +338,11 @@ mod tests {
         let moves = |replace, whiteout| Plan::Move { replace, whiteout };
         assert_eq!(Plan::decide(Exchange, true, upper, covering), Plan::Exchange);
         assert_eq!(Plan::decide(Replace, false, upper, nothing), moves(false, false));
-        assert_eq!(
-            Plan::decide(NoReplace, false, covering, nothing),
-            moves(false, true)
-        );
+        assert_eq!(Plan::decide(NoReplace, false, covering, nothing), moves(false, true));
         assert_eq!(Plan::decide(Replace, false, covering, lower), moves(false, true));
         assert_eq!(Plan::decide(Replace, false, upper, covering), moves(true, false));
-        assert_eq!(
-            Plan::decide(Replace, false, covering, whiteout),
-            moves(true, true)
-        );
-        assert_eq!(
-            Plan::decide(Replace, true, upper, whiteout),
-            Plan::SwapWithWhiteout { keep: false }
-        );
-        assert_eq!(
-            Plan::decide(Replace, true, covering, whiteout),
-            Plan::SwapWithWhiteout { keep: true }
-        );
+        assert_eq!(Plan::decide(Replace, false, covering, whiteout), moves(true, true));
+        assert_eq!(Plan::decide(Replace, true, upper, whiteout), Plan::SwapWithWhiteout { keep: false });
+        assert_eq!(Plan::decide(Replace, true, covering, whiteout), Plan::SwapWithWhiteout { keep: true });
     }
 }

@@ -19,8 +19,7 @@ impl Union {
             return Ok(upper.staging.make_whiteout(dir.at(name))?);
         }
         let prepared = self.prepare_whiteout(dir)?;
-        self.store
-            .rename(prepared.at(), dir.at(name), RenameFlags::NOREPLACE)?;
+        self.store.rename(prepared.at(), dir.at(name), RenameFlags::NOREPLACE)?;
         prepared.published();
         Ok(())
     }
@@ -28,8 +27,7 @@ impl Union {
     /// Replaces a file of the upperdir with a whiteout, in one step.
     pub(super) fn whiteout_over_file(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
         let prepared = self.prepare_whiteout(dir)?;
-        self.store
-            .rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
+        self.store.rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
         prepared.published();
         Ok(())
     }
@@ -38,9 +36,7 @@ impl Union {
     /// in it.
     pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
         let prepared = self.prepare_whiteout(dir)?;
-        Ok(self
-            .store
-            .rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
+        Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
     }
 
     /// Leaves a whiteout behind where `from` was, if asked to, and moves it to `to`.
@@ -52,11 +48,7 @@ impl Union {
         replace: bool,
     ) -> Result<()> {
         let at = from.0.at(from.1);
-        let mut flags = if replace {
-            RenameFlags::empty()
-        } else {
-            RenameFlags::NOREPLACE
-        };
+        let mut flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         if !leave_whiteout {
             return Ok(self.store.rename(at, to, flags)?);
         }
@@ -80,11 +72,7 @@ impl Union {
             WhiteoutStyle::Device => upper.staging.make_whiteout(prepared.at())?,
             WhiteoutStyle::Xattr => {
                 self.announce_xattr_whiteouts(dir)?;
-                self.store.open(
-                    prepared.at(),
-                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY,
-                    0o600,
-                )?;
+                self.store.open(prepared.at(), OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, 0o600)?;
                 self.set_mark(prepared.at(), "whiteout", b"y")?;
             }
         }
@@ -112,6 +100,6 @@ impl Union {
                 "an opaque directory needs extended attributes in the upperdir",
             ));
         };
-        Ok(self.store.set_xattr(at, &name, b"y", 0)?)
+        self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, b"y", 0)?))
     }
 }

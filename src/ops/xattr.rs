@@ -114,16 +114,11 @@ impl Union {
             return Ok(());
         }
         let place = self.place(node)?;
-        Ok(self
-            .store
-            .chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?)
+        Ok(self.store.chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?)
     }
 
     fn is_still_there(&self, place: &super::place::Place) -> Result<bool> {
-        Ok(self
-            .store
-            .stat(place.at())?
-            .is_some_and(|stat| place.is_right(&stat)))
+        Ok(self.store.stat(place.at())?.is_some_and(|stat| place.is_right(&stat)))
     }
 }
 

@@ -24,10 +24,7 @@ impl<'a> At<'a> {
 
     /// The file that `fd` is open on (`O_PATH` will do).
     pub fn this(fd: BorrowedFd<'a>) -> Self {
-        Self {
-            dir: fd,
-            name: OsStr::new(""),
-        }
+        Self { dir: fd, name: OsStr::new("") }
     }
 
     /// Whether this is the descriptor's own file.

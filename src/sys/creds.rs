@@ -32,10 +32,7 @@ impl OwnedBy {
         {
             log::debug!("capset after setfsuid({uid}): {error}");
         }
-        Some(Self {
-            uid: own_uid,
-            gid: own_gid,
-        })
+        Some(Self { uid: own_uid, gid: own_gid })
     }
 }
 
@@ -50,10 +47,7 @@ impl Drop for OwnedBy {
 }
 
 fn own() -> (u32, u32) {
-    (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    )
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
 /// Whether this process may act on files of other owners (`CAP_FOWNER` and `CAP_CHOWN` in its user namespace).
@@ -74,9 +68,5 @@ pub fn in_initial_user_namespace() -> bool {
 pub fn groups_of(pid: u32) -> Option<Vec<u32>> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Groups:"))?;
-    Some(
-        line.split_ascii_whitespace()
-            .filter_map(|gid| gid.parse().ok())
-            .collect(),
-    )
+    Some(line.split_ascii_whitespace().filter_map(|gid| gid.parse().ok()).collect())
 }

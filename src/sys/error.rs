@@ -17,20 +17,12 @@ pub struct Error {
 impl Error {
     /// `call` is the system call's name.
     pub fn new(call: &'static str, errno: Errno) -> Self {
-        Self {
-            call,
-            subject: None,
-            errno,
-        }
+        Self { call, subject: None, errno }
     }
 
     /// Like [`Error::new`], with the name the call was made on.
     pub fn on(call: &'static str, subject: &OsStr, errno: Errno) -> Self {
-        Self {
-            call,
-            subject: Some(subject.to_owned()),
-            errno,
-        }
+        Self { call, subject: Some(subject.to_owned()), errno }
     }
 
     /// The errno of the call.

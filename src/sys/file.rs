@@ -65,11 +65,7 @@ pub fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
 
 /// Where data or a hole begins at or after `offset`; `None` past the end (`ENXIO`).
 pub fn seek_data(fd: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<Option<u64>> {
-    let target = if hole {
-        SeekFrom::Hole(offset)
-    } else {
-        SeekFrom::Data(offset)
-    };
+    let target = if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) };
     match fs::seek(fd, target) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::NXIO) => Ok(None),
@@ -96,10 +92,7 @@ pub fn clone_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Usage of the filesystem.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "block sizes and name lengths are small"
-)]
+#[allow(clippy::cast_possible_truncation, reason = "block sizes and name lengths are small")]
 pub fn usage(fd: BorrowedFd<'_>) -> Result<FsUsage> {
     let raw = fs::fstatvfs(fd).map_err(|errno| Error::new("fstatvfs", errno))?;
     Ok(FsUsage {

@@ -32,11 +32,7 @@ pub fn of(at: At<'_>) -> Result<Option<FileHandle>> {
     let Ok(name) = CString::new(at.name.as_bytes()) else {
         return Err(at.fail("name_to_handle_at", Errno::INVAL));
     };
-    let mut raw = RawHandle {
-        len: MAX_HANDLE as u32,
-        kind: 0,
-        bytes: [0; MAX_HANDLE],
-    };
+    let mut raw = RawHandle { len: MAX_HANDLE as u32, kind: 0, bytes: [0; MAX_HANDLE] };
     let mut mount_id = 0;
     let flags = if at.is_self() { libc::AT_EMPTY_PATH } else { 0 };
     // SAFETY: `name` is NUL-terminated, `raw` has the layout of `struct file_handle` with room for `len` bytes, and both
@@ -71,17 +67,10 @@ const FS_IOC_GETFSUUID: libc::c_ulong = 0x8011_1500;
 
 /// The UUID of the filesystem of an open directory; zeros where it has or tells none.
 pub fn fs_uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
-    let mut raw = FsUuid {
-        len: 0,
-        uuid: [0; 16],
-    };
+    let mut raw = FsUuid { len: 0, uuid: [0; 16] };
     // SAFETY: the ioctl writes one `struct fsuuid2`, whose layout `raw` has.
     let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_GETFSUUID as _, &raw mut raw) };
-    if result == 0 && raw.len == 16 {
-        raw.uuid
-    } else {
-        [0; 16]
-    }
+    if result == 0 && raw.len == 16 { raw.uuid } else { [0; 16] }
 }
 
 fn last_errno() -> Errno {

@@ -148,11 +148,7 @@ impl<'a> Resolved<'a> {
             (self.flags.sync, KernelFlags::SYNCHRONOUS),
             (self.flags.dir_sync, KernelFlags::DIRSYNC),
         ];
-        wanted
-            .into_iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, flag)| flag)
-            .collect()
+        wanted.into_iter().filter(|(on, _)| *on).map(|(_, flag)| flag).collect()
     }
 }
 
@@ -163,10 +159,7 @@ fn open_device() -> Result<OwnedFd, MountError> {
 
 fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, MountError> {
     let device = open_device()?;
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let allow_other = if options.allow_other { ",allow_other" } else { "" };
     let data = format!(
         "fd={},rootmode={:o},user_id={uid},group_id={gid},default_permissions{allow_other}",
@@ -174,14 +167,8 @@ fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, 
         libc::S_IFDIR,
     );
     let data = CString::new(data).map_err(|error| MountError::Kernel(error.into()))?;
-    rustix::mount::mount(
-        options.source,
-        mountpoint,
-        FS_TYPE,
-        options.kernel_flags(),
-        data.as_c_str(),
-    )
-    .map_err(|errno| MountError::Kernel(errno.into()))?;
+    rustix::mount::mount(options.source, mountpoint, FS_TYPE, options.kernel_flags(), data.as_c_str())
+        .map_err(|errno| MountError::Kernel(errno.into()))?;
     Ok(device)
 }
 
@@ -189,10 +176,7 @@ fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, 
 /// as that descriptor (mount.fuse3(8)).
 pub fn inherited_device(mountpoint: &Path) -> Option<RawFd> {
     let number = mountpoint.strip_prefix("/dev/fd").ok()?.to_str()?;
-    number
-        .parse()
-        .ok()
-        .filter(|number: &RawFd| *number > libc::STDERR_FILENO)
+    number.parse().ok().filter(|number: &RawFd| *number > libc::STDERR_FILENO)
 }
 
 fn adopt(number: RawFd) -> io::Result<OwnedFd> {
@@ -214,11 +198,7 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of umount2(2), or what fusermount3 says.
 pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
-    let detach = if lazy {
-        UnmountFlags::DETACH
-    } else {
-        UnmountFlags::empty()
-    };
+    let detach = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
     match rustix::mount::unmount(mountpoint, UnmountFlags::NOFOLLOW | detach) {
         Err(Errno::PERM) => match fusermount::program() {
             Some(program) => fusermount::unmount(&program, mountpoint, lazy),
@@ -244,10 +224,7 @@ impl MountId {
         let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
         // Older kernels ignore the first and answer the second.
         let stat = rustix::fs::statx(CWD, path, flags, STATX_MNT_ID_UNIQUE | StatxFlags::MNT_ID)?;
-        Ok(Self {
-            id: stat.stx_mnt_id,
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
-        })
+        Ok(Self { id: stat.stx_mnt_id, device: (stat.stx_dev_major, stat.stx_dev_minor) })
     }
 }
 
@@ -270,11 +247,7 @@ pub fn resolve_mountpoint(mountpoint: &Path) -> io::Result<PathBuf> {
     };
     match (mountpoint.parent(), mountpoint.file_name()) {
         (Some(parent), Some(name)) => {
-            let parent = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             Ok(parent.canonicalize()?.join(name))
         }
         _ => Err(error),

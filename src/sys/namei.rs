@@ -19,12 +19,7 @@ pub fn open(at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         // Only the magic link reopens a file, named or not, with other rights than the descriptor's.
         fs::open(at.proc_path().as_slice(), flags, Mode::from_raw_mode(mode))
     } else {
-        fs::openat(
-            at.dir,
-            at.name,
-            flags | OFlags::NOFOLLOW,
-            Mode::from_raw_mode(mode),
-        )
+        fs::openat(at.dir, at.name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(mode))
     };
     opened.map_err(|errno| at.fail("openat", errno))
 }
@@ -37,11 +32,7 @@ pub fn open_path(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd> {
 
 /// What is under the name, symlinks not followed; `None` when nothing is.
 pub fn stat(at: At<'_>) -> Result<Option<Stat>> {
-    let flags = if at.is_self() {
-        AtFlags::EMPTY_PATH
-    } else {
-        AtFlags::SYMLINK_NOFOLLOW
-    };
+    let flags = if at.is_self() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
     match fs::statat(at.dir, at.name, flags) {
         Ok(stat) => Ok(Some(from_raw(&stat))),
         Err(Errno::NOENT) => Ok(None),
@@ -51,17 +42,12 @@ pub fn stat(at: At<'_>) -> Result<Option<Stat>> {
 
 /// What an open file is.
 pub fn stat_fd(fd: impl AsFd) -> Result<Stat> {
-    fs::fstat(fd)
-        .map(|stat| from_raw(&stat))
-        .map_err(|errno| Error::new("fstat", errno))
+    fs::fstat(fd).map(|stat| from_raw(&stat)).map_err(|errno| Error::new("fstat", errno))
 }
 
 #[allow(clippy::unnecessary_cast, reason = "field types differ between architectures")]
 fn from_raw(stat: &fs::Stat) -> Stat {
-    let time = |sec: i64, nsec: u64| Time {
-        sec,
-        nsec: nsec as u32,
-    };
+    let time = |sec: i64, nsec: u64| Time { sec, nsec: nsec as u32 };
     Stat {
         dev: stat.st_dev as u64,
         ino: stat.st_ino as u64,
@@ -108,13 +94,9 @@ pub fn link(from: At<'_>, to: At<'_>) -> Result<()> {
     let linked = if from.is_self() {
         match fs::linkat(from.dir, from.name, to.dir, to.name, AtFlags::EMPTY_PATH) {
             // AT_EMPTY_PATH wants CAP_DAC_READ_SEARCH before Linux 6.10; the magic link does not (open(2), O_TMPFILE).
-            Err(Errno::NOENT | Errno::PERM) => fs::linkat(
-                fs::CWD,
-                from.proc_path().as_slice(),
-                to.dir,
-                to.name,
-                AtFlags::SYMLINK_FOLLOW,
-            ),
+            Err(Errno::NOENT | Errno::PERM) => {
+                fs::linkat(fs::CWD, from.proc_path().as_slice(), to.dir, to.name, AtFlags::SYMLINK_FOLLOW)
+            }
             other => other,
         }
     } else {
@@ -154,22 +136,13 @@ pub fn chmod(at: At<'_>, mode: u32) -> Result<()> {
 pub fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     let uid = uid.map(fs::Uid::from_raw);
     let gid = gid.map(fs::Gid::from_raw);
-    fs::chownat(
-        at.dir,
-        at.name,
-        uid,
-        gid,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH,
-    )
-    .map_err(|errno| at.fail("fchownat", errno))
+    fs::chownat(at.dir, at.name, uid, gid, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH)
+        .map_err(|errno| at.fail("fchownat", errno))
 }
 
 /// Sets access and modification time; `None` leaves one as it is.
 pub fn set_times(at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> Result<()> {
-    let times = Timestamps {
-        last_access: timespec(atime),
-        last_modification: timespec(mtime),
-    };
+    let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
     let set = if at.is_self() {
         fs::utimensat(fs::CWD, at.proc_path().as_slice(), &times, AtFlags::empty())
     } else {
@@ -180,28 +153,14 @@ pub fn set_times(at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> 
 
 fn timespec(time: Option<NewTime>) -> Timespec {
     match time {
-        None => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        Some(NewTime::Now) => Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        },
-        Some(NewTime::At(time)) => Timespec {
-            tv_sec: time.sec,
-            tv_nsec: time.nsec.into(),
-        },
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        Some(NewTime::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        Some(NewTime::At(time)) => Timespec { tv_sec: time.sec, tv_nsec: time.nsec.into() },
     }
 }
 
 /// An unnamed file in the filesystem of `dir`, open for reading and writing.
 pub fn tmpfile(dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> {
-    fs::openat(
-        dir,
-        ".",
-        OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::from_raw_mode(mode),
-    )
-    .map_err(|errno| Error::on("openat(O_TMPFILE)", OsStr::from_bytes(b"."), errno))
+    fs::openat(dir, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(mode))
+        .map_err(|errno| Error::on("openat(O_TMPFILE)", OsStr::from_bytes(b"."), errno))
 }

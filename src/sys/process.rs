@@ -63,10 +63,7 @@ pub fn fork_daemon(keep: Option<RawFd>) -> io::Result<Forked> {
         }
         pid => {
             let daemon = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
-            Ok(Forked::Parent(Starting {
-                daemon,
-                ready: receiver,
-            }))
+            Ok(Forked::Parent(Starting { daemon, ready: receiver }))
         }
     }
 }
@@ -74,12 +71,8 @@ pub fn fork_daemon(keep: Option<RawFd>) -> io::Result<Forked> {
 fn close_inherited(keep: &mut [Option<RawFd>]) {
     keep.sort_unstable();
     let mut first = libc::STDERR_FILENO.unsigned_abs() + 1;
-    for kept in keep
-        .iter()
-        .flatten()
-        .map(|fd| fd.unsigned_abs())
-        .filter(|fd| *fd >= first)
-        .collect::<Vec<_>>()
+    for kept in
+        keep.iter().flatten().map(|fd| fd.unsigned_abs()).filter(|fd| *fd >= first).collect::<Vec<_>>()
     {
         close_range(first, kept.saturating_sub(1));
         first = kept + 1;
@@ -110,10 +103,7 @@ impl Starting {
         match status.terminating_signal() {
             Some(signal) => Ok(Started::Killed(signal)),
             None => Ok(Started::Exited(
-                status
-                    .exit_status()
-                    .and_then(|code| u8::try_from(code).ok())
-                    .unwrap_or(1),
+                status.exit_status().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
             )),
         }
     }
@@ -166,13 +156,7 @@ pub fn leave_directory() -> io::Result<()> {
 /// Those of setrlimit(2).
 pub fn raise_open_file_limit() -> io::Result<()> {
     let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
-    Ok(rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    )?)
+    Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }
 
 /// Lets modes reach the layers as they are: the kernel has already applied the caller's umask.
@@ -188,7 +172,5 @@ pub fn is_root() -> bool {
 /// How many files this process may have open.
 pub fn fd_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.map_or(usize::MAX, |current| {
-        usize::try_from(current).unwrap_or(usize::MAX)
-    })
+    limit.current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }

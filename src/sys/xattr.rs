@@ -34,11 +34,7 @@ pub fn get(at: At<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
 pub fn list(at: At<'_>) -> Result<Vec<u8>> {
     let path = at.proc_path();
     grow(|buf| {
-        if at.is_self() {
-            fs::listxattr(path.as_slice(), buf)
-        } else {
-            fs::llistxattr(path.as_slice(), buf)
-        }
+        if at.is_self() { fs::listxattr(path.as_slice(), buf) } else { fs::llistxattr(path.as_slice(), buf) }
     })
     .map_err(|errno| at.fail("listxattr", errno))
 }

@@ -6,11 +6,13 @@ need mount.fuse3 findmnt
 [[ $SUBJECT != kernel ]] || skip "the kernel needs no helper"
 [[ ! -e /sbin/mount.fuse.$SUBJECT ]] || skip "/sbin/mount.fuse.$SUBJECT would be run instead of mount.fuse3"
 
-# mount.fuse3 finds the program on PATH.
+# mount.fuse3 runs the program by name, and mount(8) has taken PATH away from it: only the shell's default path counts. In
+# our own mount namespace we may put it there.
+[[ -n ${OWN_NAMESPACES:-} ]] || fail "would change the machine's /usr/local/bin"
 program=${UNIONFUSE_BIN:-$(command -v "$SUBJECT")}
 mkdir bin
 install -m 755 "$program" "bin/$SUBJECT"
-PATH=$BOX/bin:$PATH
+mount --bind bin /usr/local/bin
 
 no_daemon() {
     for _ in $(seq 50); do
@@ -55,10 +57,10 @@ mount -T fstab "$BOX/ro" || fail "mount of one line ended with $?"
 umount ro
 
 if [[ $SUBJECT == unionfuse ]]; then
-    # The kernel does a remount; the daemon need not know.
-    mount -o remount,ro "$mnt" || fail "remount,ro ended with $?"
+    # The kernel does a remount, the daemon need not know. -i: without mount.fuse3, which would start a second daemon for it.
+    mount -i -o remount,ro "$mnt" || fail "remount,ro ended with $?"
     ! touch "$mnt/x" 2>/dev/null || fail "it can be written after remount,ro"
-    mount -o remount,rw "$mnt" || fail "remount,rw ended with $?"
+    mount -i -o remount,rw "$mnt" || fail "remount,rw ended with $?"
     touch "$mnt/x" || fail "it cannot be written after remount,rw"
 fi
 umount "$mnt"

@@ -16,7 +16,7 @@ remove_user() {
     ps -o pid= -u "$user" | xargs -r kill -KILL 2>/dev/null || true
     userdel "$user" 2>/dev/null || true
     # Files of subordinate users are in the box; only root can remove them.
-    [[ -n ${own_box:-} ]] || rm -rf --one-file-system "${BOX:?}/home" "${BOX:?}/storage"
+    [[ -n ${OWN_BOX:-} ]] || rm -rf --one-file-system "${BOX:?}/home" "${BOX:?}/storage"
 }
 at_exit+=(remove_user)
 grep -q "^$user:" /etc/subuid || usermod --add-subuids 300000-365535 "$user"

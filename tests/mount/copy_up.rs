@@ -2,9 +2,11 @@
 
 use rustix::fs::{FallocateFlags, FileType, OFlags};
 
+use crate::support::alone::Alone;
 use crate::support::case::{Case, case};
 use crate::support::layer::{Layer, layer};
 use crate::support::op::*;
+use crate::support::subject::ours_or_skip;
 
 /// Files with attributes worth losing, two directories down.
 fn rich() -> Layer {
@@ -64,7 +66,6 @@ copied_up_by! {
     fallocate_keep_size: [fallocate("a/b/f", FallocateFlags::KEEP_SIZE, 0, 50_000), stat("a/b/f")];
     punch_hole: [fallocate("a/b/big", FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 4096, 100_000)];
     zero_range: [fallocate("a/b/big", FallocateFlags::ZERO_RANGE, 10, 100_000)];
-    collapse_range: [fallocate("a/b/big", FallocateFlags::COLLAPSE_RANGE, 4096, 8192), stat("a/b/big")];
     copy_range_into_it: [copy_range("a/b/big", "a/b/f", 10_000), stat("a/b/f")];
     create_beside_it: [put("a/b/new", ""), utimens("a/b", 800_000_001)];
     unlink_beside_it: [unlink("a/b/f"), utimens("a/b", 800_000_001)];
@@ -93,12 +94,7 @@ fn owners_are_kept() {
         .mode("a/b/f", 0o6755);
     case()
         .lower(lower)
-        .run([
-            append("a/b/f", "!"),
-            utimens("a/b/s", 1),
-            mkdir("a/b/d"),
-            stat("a/b/f"),
-        ])
+        .run([append("a/b/f", "!"), utimens("a/b/s", 1), mkdir("a/b/d"), stat("a/b/f")])
         .root_only("chown")
         .check();
 }
@@ -115,11 +111,7 @@ fn trusted_and_security_xattrs_are_kept() {
         .xattr("ping", "security.capability", capability);
     case()
         .lower(lower)
-        .run([
-            utimens("f", 5),
-            utimens("ping", 5),
-            getxattr("ping", "security.capability"),
-        ])
+        .run([utimens("f", 5), utimens("ping", 5), getxattr("ping", "security.capability")])
         .root_only("trusted xattrs")
         .check();
 }
@@ -134,9 +126,26 @@ fn directories_made_on_the_way_keep_what_they_are() {
         .acl("1/2/3/4", "u:77:rx,d:u:88:rwx")
         .mtime("1/2/3/4/5", 700_000_000)
         .mtime("1/2/3", 700_000_003);
-    case()
-        .lower(layer().dir("1/2"))
-        .lower(deep)
-        .run([append("1/2/3/4/5/f", "!")])
-        .check();
+    case().lower(layer().dir("1/2")).lower(deep).run([append("1/2/3/4/5/f", "!")]).check();
+}
+
+/// FUSE carries only the modes that keep the file's shape; the others must be refused, not half done.
+#[test]
+fn collapse_and_insert_range_are_refused() {
+    if !ours_or_skip() {
+        return;
+    }
+    let union = Alone::new(&[rich()], &layer());
+    let path = union.root().join("a/b/big");
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    for mode in [FallocateFlags::COLLAPSE_RANGE, FallocateFlags::INSERT_RANGE] {
+        assert_eq!(
+            rustix::fs::fallocate(&file, mode, 4096, 8192),
+            Err(rustix::io::Errno::OPNOTSUPP),
+            "{mode:?}"
+        );
+    }
+    assert!(std::fs::read(&path).unwrap() == vec![b'x'; 300_000]);
+    drop(file);
+    union.unmount();
 }

@@ -5,6 +5,7 @@
 # UNIONFUSE_BIN   the binary under test
 # SUBJECT         unionfuse (default), or fuse-overlayfs or kernel, to see whether a test is right about others, too
 # BOX             an empty directory for the test; made (and removed) here when unset
+# AS_USER         when root runs the test: become this user first
 
 set -Eeuo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
@@ -12,6 +13,12 @@ export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 export GIT_AUTHOR_NAME=t GIT_AUTHOR_EMAIL=t@localhost GIT_COMMITTER_NAME=t GIT_COMMITTER_EMAIL=t@localhost
 umask 022
+
+# For root, mounts and processes of the test's own: another test's private copy of the mount table would otherwise keep this
+# one's mounts (and so its daemons) alive after they are unmounted. All ends with the script, whatever happens to it.
+if [[ $EUID -eq 0 && -z ${OWN_NAMESPACES:-} ]]; then
+    OWN_NAMESPACES=yes exec unshare --mount --pid --fork --kill-child --mount-proc -- bash "$0" "$@"
+fi
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 name=$(basename "$0" .sh)
@@ -50,7 +57,21 @@ fi
 
 if [[ -z ${BOX:-} ]]; then
     BOX=$(mktemp -d "${TMPDIR:-/var/tmp}/unionfuse-$name.XXXXXX")
-    own_box=yes
+    chmod 755 "$BOX"
+    export BOX OWN_BOX=yes
+fi
+if [[ -n ${AS_USER:-} && $EUID -eq 0 ]]; then
+    need setpriv fusermount3
+    # Copies, since a checkout and a target directory may be root's alone.
+    suite=$BOX/suite
+    mkdir "$suite"
+    cp -r "$here/.." "$suite/tests"
+    cp -r "$here/../../scripts" "$suite/scripts"
+    [[ $SUBJECT != unionfuse ]] || install -m 755 "$UNIONFUSE_BIN" "$suite/unionfuse"
+    chmod -R a+rX "$suite"
+    chown "$AS_USER" "$BOX"
+    exec setpriv --reuid="$AS_USER" --regid="$(id -g "$AS_USER")" --clear-groups \
+        env HOME="$BOX" UNIONFUSE_BIN="$suite/unionfuse" bash "$suite/tests/$(basename "$(dirname "$0")")/$name.sh"
 fi
 cd "$BOX"
 lower=$BOX/lower upper=$BOX/upper work=$BOX/work mnt=$BOX/mnt
@@ -74,7 +95,7 @@ leave() {
     while read -r target; do
         timeout 10 umount -l "$target" 2>/dev/null || timeout 10 fusermount3 -u -z "$target" 2>/dev/null || true
     done < <(mounts_below "$BOX")
-    if [[ -n ${own_box:-} ]]; then
+    if [[ -n ${OWN_BOX:-} ]]; then
         chmod -R u+rwX "$BOX" 2>/dev/null || true
         rm -rf --one-file-system "$BOX"
     fi
@@ -93,7 +114,8 @@ mounts_below() {
 
 # The processes that run the very file given, and are not zombies.
 daemons_of() {
-    find /proc -mindepth 2 -maxdepth 2 -name exe -lname "$1*" 2>/dev/null | cut -d/ -f3
+    # What other users run cannot be looked at, and is none of ours.
+    { find /proc -mindepth 2 -maxdepth 2 -name exe -lname "$1*" 2>/dev/null || true; } | cut -d/ -f3
 }
 
 # mount_union [-l LOWERS] [-o OPTIONS]: the union of $lower (or LOWERS, a:b) and $upper at $mnt.
@@ -221,7 +243,6 @@ in_root() {
 lower_is_debian() {
     need_root "chroot into a Debian tree"
     need debootstrap apt-get unshare chroot
-    [[ -z ${own_box:-} ]] || chmod 755 "$BOX"
     rmdir "$lower"
     local status=0
     lower=$("$here/debian-root.sh") || status=$?

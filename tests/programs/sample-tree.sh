@@ -23,13 +23,13 @@ sample_tree() {
         chmod 0751 docs/file3
         chmod 02775 docs/deep
         chmod 01777 empty
-        chmod 0000 docs/file4
         chmod 0500 private
         setfattr -n user.note -v 'a value' docs/file5
         setfattr -n user.binary -v 0x00ff0a00 docs/deep
         setfacl -m u:12345:rw,g:54321:r docs/file6
         setfacl -d -m u:12345:rwx docs/deep
         if [[ $EUID -eq 0 ]]; then
+            chmod 0000 docs/file4
             chown 1234:4321 docs/file7 docs/deep/er
             chown -h 1234:4321 docs/dangling
             mknod null c 1 3

@@ -1,10 +1,7 @@
 //! Runs a shell script as a test: in a directory of its own, against the binary this build made, with a time limit. Exit code
 //! 77 means that the script cannot run here; it says why.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "test code, which clippy only recognises inside #[test] functions"
-)]
+#![allow(clippy::unwrap_used, reason = "test code, which clippy only recognises inside #[test] functions")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,10 +24,7 @@ pub fn run_with(script: &str, minutes: u32, variables: &[(&str, &OsStr)]) {
     let name = script.file_stem().unwrap().to_string_lossy().into_owned();
     // On a disk: /tmp may be a tmpfs, which is no place for a Debian tree, nor (on older kernels) for user xattrs.
     let parent = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from);
-    let scratch = tempfile::Builder::new()
-        .prefix("unionfuse-")
-        .tempdir_in(parent)
-        .unwrap();
+    let scratch = tempfile::Builder::new().prefix("unionfuse-").tempdir_in(parent).unwrap();
     // Scripts run programs as other users.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let directory = scratch.path().join(&name);
@@ -38,7 +32,6 @@ pub fn run_with(script: &str, minutes: u32, variables: &[(&str, &OsStr)]) {
 
     let output = Command::new("timeout")
         .args(["--kill-after=30", &(minutes * 60).to_string()])
-        .args(own_namespaces())
         .arg("bash")
         .arg(&script)
         .env("BOX", &directory)
@@ -64,31 +57,10 @@ pub fn run_with(script: &str, minutes: u32, variables: &[(&str, &OsStr)]) {
     );
 }
 
-/// For root, mounts and processes of the script's own: another test's private copy of the mount table would otherwise keep
-/// this one's mounts (and so its daemons) alive after they are unmounted. All ends with the script, whatever happens to it.
-fn own_namespaces() -> &'static [&'static str] {
-    if rustix::process::geteuid().is_root() {
-        &[
-            "unshare",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ]
-    } else {
-        &[]
-    }
-}
-
 /// Removes what `TempDir` itself cannot: directories without permissions. Never enters a filesystem that is still mounted.
 fn remove(scratch: tempfile::TempDir) {
     let path = scratch.keep();
     for command in [["chmod", "-R", "u+rwX"], ["rm", "-rf", "--one-file-system"]] {
-        let _ = Command::new(command[0])
-            .args(&command[1..])
-            .arg(&path)
-            .stderr(Stdio::null())
-            .status();
+        let _ = Command::new(command[0]).args(&command[1..]).arg(&path).stderr(Stdio::null()).status();
     }
 }

@@ -18,6 +18,7 @@ pub const LAYER_TIME: i64 = 1_000_000_000;
 pub struct Layer {
     steps: Vec<Op>,
     times: Vec<Op>,
+    filesystem: Option<&'static str>,
 }
 
 /// An empty layer.
@@ -75,13 +76,21 @@ impl Layer {
     }
     /// A file of `size` bytes, all hole but for `data` at `at`.
     pub fn sparse(self, path: &str, size: u64, at: u64, data: &str) -> Self {
-        self.file(path, "")
-            .op(op::truncate(path, size))
-            .op(op::write(path, at, data))
+        self.file(path, "").op(op::truncate(path, size)).op(op::write(path, at, data))
     }
     pub fn op(mut self, op: Op) -> Self {
         self.steps.push(op);
         self
+    }
+
+    /// Puts the layer on a filesystem of its own, of this kind.
+    pub fn on(mut self, kind: &'static str) -> Self {
+        self.filesystem = Some(kind);
+        self
+    }
+
+    pub fn filesystem(&self) -> Option<&'static str> {
+        self.filesystem
     }
 
     /// Makes the layer in the existing directory `root`.
@@ -111,11 +120,7 @@ impl Layer {
 
 /// Only real root can write `trusted.*`.
 fn opaque_mark() -> &'static str {
-    if Mode::current() == Mode::Root {
-        "trusted.overlay.opaque"
-    } else {
-        "user.overlay.opaque"
-    }
+    if Mode::current() == Mode::Root { "trusted.overlay.opaque" } else { "user.overlay.opaque" }
 }
 
 /// The path a step brings into being.
@@ -128,11 +133,7 @@ fn made_by(step: &Op) -> Option<&Name> {
 }
 
 fn parents_of(path: &Name) -> impl Iterator<Item = &[u8]> {
-    path.0
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(end, _)| &path.0[..end])
+    path.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| &path.0[..end])
 }
 
 /// Gives everything under `dir`, itself included, the layers' time.
@@ -148,14 +149,8 @@ fn stamp(dir: &Path) {
 }
 
 fn stamp_one(path: &Path) {
-    let at = Timespec {
-        tv_sec: LAYER_TIME,
-        tv_nsec: 987_654_321,
-    };
-    let times = Timestamps {
-        last_access: at,
-        last_modification: at,
-    };
+    let at = Timespec { tv_sec: LAYER_TIME, tv_nsec: 987_654_321 };
+    let times = Timestamps { last_access: at, last_modification: at };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
         .unwrap_or_else(|e| panic!("utimensat {}: {e}", path.display()));
 }

@@ -1,5 +1,6 @@
 //! The harness of the mount tests.
 
+pub mod alone;
 pub mod area;
 pub mod case;
 pub mod kernel;
@@ -10,6 +11,7 @@ pub mod mount;
 pub mod op;
 pub mod ours;
 pub mod plain;
+pub mod round;
 pub mod run;
 pub mod subject;
 pub mod trace;

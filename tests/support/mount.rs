@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::mode::Mode;
+use super::mode::{Mode, announce};
 
 /// The environment variable by which a mount's daemon is found again: its value is the mount point.
 pub const MARK: &str = "UNIONFUSE_TEST_MOUNT";
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long others may stand in the way of an unmount.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a union goes away again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +33,7 @@ pub struct Mount {
 
 impl Mount {
     pub fn new(point: &Path, backing: Backing) -> Mount {
-        Mount {
-            point: point.to_owned(),
-            backing,
-            live: true,
-        }
+        Mount { point: point.to_owned(), backing, live: true }
     }
 
     pub fn root(&self) -> &Path {
@@ -46,15 +43,15 @@ impl Mount {
     /// Unmounts and waits until the daemon, if there is one, has ended.
     pub fn unmount(mut self) {
         self.live = false;
-        match self.backing {
-            Backing::Nothing => return,
-            Backing::Kernel => {}
-            Backing::Daemon => assert!(
-                !daemons(&self.point).is_empty(),
-                "the daemon died: {}",
-                self.point.display()
-            ),
+        if self.backing == Backing::Nothing {
+            return;
         }
+        let daemons = daemons(&self.point);
+        assert!(
+            self.backing == Backing::Kernel || !daemons.is_empty(),
+            "{}: the daemon died",
+            self.point.display()
+        );
         let start = Instant::now();
         // A child forked by a test running beside us may hold one of our descriptors until it execs.
         while let Err(error) = unmount_once(&self.point, self.backing) {
@@ -64,13 +61,49 @@ impl Mount {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        while self.backing == Backing::Daemon && !daemons(&self.point).is_empty() {
-            if start.elapsed() > PATIENCE {
-                kill_daemons(&self.point);
-                panic!("{}: unmounted, but the daemon lives on", self.point.display());
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        if self.backing == Backing::Daemon {
+            await_end(&self.point, &daemons, start);
         }
+    }
+}
+
+/// Waits until the daemons of the unmounted `point` have ended.
+fn await_end(point: &Path, pids: &[i32], start: Instant) {
+    while !daemons(point).is_empty() {
+        if start.elapsed() > PATIENCE {
+            kill_daemons(point);
+            // A copy of our mount namespace, made by a container or `unshare -m` meanwhile, holds the mount too.
+            match mounted_elsewhere(point) {
+                true => {
+                    announce(&format!("NOTE: {}: still mounted in another mount namespace", point.display()))
+                }
+                false => panic!("{}: unmounted, but the daemon lives on", point.display()),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    reap(pids);
+}
+
+fn mounted_elsewhere(point: &Path) -> bool {
+    let mounted = |text: String| {
+        text.lines().filter_map(|line| line.split(' ').nth(4)).any(|at| Path::new(at) == point)
+    };
+    let mut all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.any(|process| std::fs::read_to_string(process.path().join("mountinfo")).is_ok_and(mounted))
+}
+
+/// Daemons detach from whoever started them; where pid 1 reaps nothing (containers) they would pile up as zombies.
+pub fn adopt_daemons() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    let me = rustix::process::getpid();
+    ONCE.call_once(|| drop(rustix::process::set_child_subreaper(Some(me))));
+}
+
+fn reap(pids: &[i32]) {
+    for pid in pids.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        // ECHILD: somebody else's child by now.
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
     }
 }
 
@@ -93,16 +126,8 @@ fn unmount_once(point: &Path, backing: Backing) -> Result<(), String> {
 }
 
 fn fusermount(point: &Path, how: &[&str]) -> Result<(), String> {
-    let done = Command::new("fusermount3")
-        .args(how)
-        .arg(point)
-        .output()
-        .map_err(|e| e.to_string())?;
-    if done.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&done.stderr).into_owned())
-    }
+    let done = Command::new("fusermount3").args(how).arg(point).output().map_err(|e| e.to_string())?;
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
 }
 
 /// Takes the mount away at once, whoever still uses it; FORCE makes requests that wait for a daemon fail.
@@ -138,11 +163,8 @@ fn kill_daemons(point: &Path) {
 /// Kills every daemon that serves a mount under `area`, and aborts its mounts: nothing there can block any longer.
 pub fn abort_all_under(area: &Path) {
     let mark = [MARK.as_bytes(), b"=", area.as_os_str().as_encoded_bytes(), b"/"].concat();
-    let marked = |environ: &[u8]| {
-        environ
-            .split(|byte| *byte == 0)
-            .any(|variable| variable.starts_with(&mark))
-    };
+    let marked =
+        |environ: &[u8]| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(&mark));
     marked_processes(marked).into_iter().for_each(kill);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {

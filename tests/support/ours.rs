@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::mount::{Backing, MARK, Mount};
+use super::mount::{Backing, MARK, Mount, adopt_daemons};
 use super::subject::{Stack, Subject};
 
 /// The binary under test.
@@ -22,6 +22,7 @@ impl Subject for Ours {
     }
 
     fn mount(&self, stack: &Stack) -> Result<Mount, String> {
+        adopt_daemons();
         let said = stack.point.with_extension("stderr");
         // A file and not a pipe: a daemon that keeps its stderr must not keep us waiting.
         let log = File::create(&said).map_err(|e| e.to_string())?;
@@ -38,7 +39,9 @@ impl Subject for Ours {
 
 /// `unionfuse mount …` for `stack`, marked so that its daemon can be found.
 pub fn command(stack: &Stack) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unionfuse"));
+    // The built binary may lie where a plain user cannot reach it; scripts/test-rootless then points to a copy.
+    let built = || env!("CARGO_BIN_EXE_unionfuse").into();
+    let mut command = Command::new(std::env::var_os("UNIONFUSE_TEST_BINARY").unwrap_or_else(built));
     command.arg("mount").arg("--lower").arg(joined(&stack.lowers));
     if let Some((upper, work)) = &stack.upper {
         command.arg("--upper").arg(upper).arg("--work").arg(work);
@@ -46,18 +49,11 @@ pub fn command(stack: &Stack) -> Command {
     if let Ok(options) = std::env::var("UNIONFUSE_TEST_OPTIONS") {
         command.arg("-o").arg(options);
     }
-    command
-        .arg(&stack.point)
-        .env(MARK, &stack.point)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.arg(&stack.point).env(MARK, &stack.point).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn joined(lowers: &[PathBuf]) -> OsString {
-    let parts: Vec<&[u8]> = lowers
-        .iter()
-        .map(|path| OsStr::as_bytes(path.as_os_str()))
-        .collect();
+    let parts: Vec<&[u8]> = lowers.iter().map(|path| OsStr::as_bytes(path.as_os_str())).collect();
     OsString::from_vec(parts.join(&b':'))
 }

@@ -19,11 +19,7 @@ fn flags_of_the_mount() {
     };
     assert_eq!(all.flags, expected);
     let undone = with_options("ro,rw,nodev,dev,nosuid,suid,noexec,exec,noatime,relatime,sync,async");
-    let expected = MountFlags {
-        dev: Some(true),
-        suid: Some(true),
-        ..MountFlags::default()
-    };
+    let expected = MountFlags { dev: Some(true), suid: Some(true), ..MountFlags::default() };
     assert_eq!(undone.flags, expected);
     assert_eq!(with_options("").flags, MountFlags::default());
 }
@@ -31,55 +27,34 @@ fn flags_of_the_mount() {
 #[test]
 fn requests() {
     let session = with_options("threads=3,cache=60,writeback,noacl,noxattr").session;
-    let expected = SessionConfig {
-        threads: 3,
-        cache_seconds: Some(60),
-        writeback: true,
-        xattr: false,
-        acl: false,
-    };
+    let expected =
+        SessionConfig { threads: 3, cache_seconds: Some(60), writeback: true, xattr: false, acl: false };
     assert_eq!(session, expected);
     let session = with_options("cache=60,cache=forever,writeback,writeback=off,noacl,acl").session;
     assert_eq!(session, SessionConfig::default());
     assert!(with_options("writeback=on").session.writeback);
-    assert_eq!(
-        mount(&["unionfuse", "-s", "-o", "lowerdir=/l", "/m"])
-            .session
-            .threads,
-        1
-    );
+    assert_eq!(mount(&["unionfuse", "-s", "-o", "lowerdir=/l", "/m"]).session.threads, 1);
 }
 
 #[test]
 fn what_is_written() {
     let union = with_options("index=off,userxattr,fsync=0").union;
     assert!(!union.index);
-    assert_eq!(
-        (union.xattr_namespace, union.durability),
-        (XattrNamespace::User, Durability::Relaxed)
-    );
+    assert_eq!((union.xattr_namespace, union.durability), (XattrNamespace::User, Durability::Relaxed));
     for options in ["volatile,fsync=0", "fsync=1,volatile", "volatile,fsync=1"] {
         assert_eq!(with_options(options).union.durability, Durability::Volatile);
     }
     let union = with_options("fsync=0,fsync=1").union;
-    assert_eq!(
-        (union.xattr_namespace, union.durability),
-        (XattrNamespace::Auto, Durability::Synced)
-    );
+    assert_eq!((union.xattr_namespace, union.durability), (XattrNamespace::Auto, Durability::Synced));
     assert!(union.index && union.id_map.is_identity());
 }
 
 #[test]
 fn owners() {
-    let map = with_options("uidmapping=:0:1000:1:1:100000:65536,gidmapping=0:2000:1")
-        .union
-        .id_map;
+    let map = with_options("uidmapping=:0:1000:1:1:100000:65536,gidmapping=0:2000:1").union.id_map;
     assert_eq!((map.uid_to_union(100_000), map.gid_to_union(2000)), (1, 0));
     let map = with_options("squash_to_root").union.id_map;
-    assert_eq!(
-        (map.uid_to_union(5), map.gid_to_union(5), map.uid_to_layer(5)),
-        (0, 0, LayerId::Keep)
-    );
+    assert_eq!((map.uid_to_union(5), map.gid_to_union(5), map.uid_to_layer(5)), (0, 0, LayerId::Keep));
     let map = with_options("squash_to_uid=7,squash_to_gid=8").union.id_map;
     assert_eq!((map.uid_to_union(5), map.gid_to_union(5)), (7, 8));
 }
@@ -90,10 +65,7 @@ fn everything_podman_may_add_is_accepted() {
                    context=\"system_u:object_r:container_file_t:s0:c1,c2\",nosuchthing=1";
     let warned = warnings(options);
     for name in ["metacopy", "xattr_permissions", "context", "nosuchthing"] {
-        assert!(
-            warned.iter().any(|text| text.contains(name)),
-            "{name}: {warned:?}"
-        );
+        assert!(warned.iter().any(|text| text.contains(name)), "{name}: {warned:?}");
     }
     assert_eq!(warned.len(), 4, "{warned:?}");
 }
@@ -107,16 +79,11 @@ fn options_of_the_mount_table_are_silent() {
 
 #[test]
 fn warnings_name_the_option() {
-    for (options, named) in [
-        ("allow_root", "allow_root"),
-        ("frobnicate=9", "frobnicate"),
-        ("workdir=/w", "work directory"),
-    ] {
+    for (options, named) in
+        [("allow_root", "allow_root"), ("frobnicate=9", "frobnicate"), ("workdir=/w", "work directory")]
+    {
         let warned = warnings(options);
-        assert!(
-            warned.len() == 1 && warned[0].contains(named),
-            "{options}: {warned:?}"
-        );
+        assert!(warned.len() == 1 && warned[0].contains(named), "{options}: {warned:?}");
     }
     assert!(with_options("allow_root").flags.allow_other == Some(true));
 }

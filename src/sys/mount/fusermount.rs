@@ -26,30 +26,18 @@ const SOCKET_VARIABLE: &str = "_FUSE_COMMFD";
 pub fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(USUAL_PLACES.map(PathBuf::from));
-    places
-        .filter(|place| place.is_absolute())
-        .map(|place| place.join(NAME))
-        .find(|program| program.is_file())
+    places.filter(|place| place.is_absolute()).map(|place| place.join(NAME)).find(|program| program.is_file())
 }
 
 /// Mounts and returns the connection.
 pub fn mount(program: &Path, mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, MountError> {
     let failed = |error: &dyn std::fmt::Display| MountError::Fusermount(format!("{NAME}: {error}"));
-    let (ours, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(|e| failed(&e))?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|e| failed(&e))?;
     let mut command = Command::new(program);
     // Its stdin is the one descriptor a child gets without having to make ours inheritable for every other child.
     command.env(SOCKET_VARIABLE, "0").stdin(theirs);
-    command
-        .arg("-o")
-        .arg(option_string(options))
-        .arg("--")
-        .arg(mountpoint);
+    command.arg("-o").arg(option_string(options)).arg("--").arg(mountpoint);
     run(command).map_err(|error| failed(&error))?;
     receive(&ours).map_err(|error| failed(&error))
 }
@@ -76,11 +64,7 @@ fn run(mut command: Command) -> io::Result<()> {
     // It begins with its own name, as called.
     let own_name = format!("{}: ", command.get_program().display());
     let said = said.trim().trim_start_matches(&own_name);
-    Err(io::Error::other(if said.is_empty() {
-        status.to_string()
-    } else {
-        said.to_owned()
-    }))
+    Err(io::Error::other(if said.is_empty() { status.to_string() } else { said.to_owned() }))
 }
 
 fn option_string(options: &Resolved<'_>) -> OsString {
@@ -111,10 +95,7 @@ fn option_string(options: &Resolved<'_>) -> OsString {
 
 fn escaped(source: &OsStr) -> impl Iterator<Item = u8> + '_ {
     let special = |byte: &u8| matches!(byte, b',' | b'\\');
-    source
-        .as_bytes()
-        .iter()
-        .flat_map(move |byte| special(byte).then_some(b'\\').into_iter().chain([*byte]))
+    source.as_bytes().iter().flat_map(move |byte| special(byte).then_some(b'\\').into_iter().chain([*byte]))
 }
 
 /// Takes the connection out of the socket. It is there already: the sender has ended.
@@ -128,9 +109,7 @@ fn receive(socket: impl AsFd) -> io::Result<OwnedFd> {
         RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
         _ => None,
     });
-    descriptors
-        .next()
-        .ok_or_else(|| io::Error::other("it succeeded without handing over the connection"))
+    descriptors.next().ok_or_else(|| io::Error::other("it succeeded without handing over the connection"))
 }
 
 #[cfg(test)]
@@ -141,18 +120,8 @@ mod tests {
     #[test]
     fn sources_are_escaped() {
         let source = OsString::from(r"a,b\c");
-        let flags = MountFlags {
-            read_only: true,
-            no_exec: true,
-            ..MountFlags::default()
-        };
-        let options = Resolved {
-            source: &source,
-            flags,
-            allow_other: true,
-            dev: false,
-            suid: false,
-        };
+        let flags = MountFlags { read_only: true, no_exec: true, ..MountFlags::default() };
+        let options = Resolved { source: &source, flags, allow_other: true, dev: false, suid: false };
         let expected = r"fsname=a\,b\\c,subtype=unionfuse,default_permissions,allow_other,ro,noexec";
         assert_eq!(option_string(&options), OsStr::new(expected));
     }

@@ -43,10 +43,7 @@ fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
         }
         // A variable number of optional fields ends with a lone "-".
         fields.find(|field| *field == b"-")?;
-        Some(MountEntry {
-            fs_type: unmangle(fields.next()?),
-            source: unmangle(fields.next()?),
-        })
+        Some(MountEntry { fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) })
     })
 }
 
@@ -81,21 +78,13 @@ mod tests {
     #[test]
     fn the_last_mount_on_a_path_counts() {
         let found = find(TABLE, Path::new("/mnt/a b")).unwrap();
-        assert_eq!(
-            (found.fs_type.to_str(), found.source.to_str()),
-            (Some("tmpfs"), Some("none"))
-        );
+        assert_eq!((found.fs_type.to_str(), found.source.to_str()), (Some("tmpfs"), Some("none")));
         assert_eq!(find(TABLE, Path::new("/mnt")), None);
     }
 
     #[test]
     fn optional_fields_are_skipped_and_names_decoded() {
-        let first_two: Vec<u8> = TABLE
-            .split_inclusive(|b| *b == b'\n')
-            .take(2)
-            .flatten()
-            .copied()
-            .collect();
+        let first_two: Vec<u8> = TABLE.split_inclusive(|b| *b == b'\n').take(2).flatten().copied().collect();
         let found = find(&first_two, Path::new("/mnt/a b")).unwrap();
         assert_eq!(
             (found.fs_type.to_str(), found.source.to_str()),
@@ -105,18 +94,8 @@ mod tests {
 
     #[test]
     fn unions_are_known_by_their_type() {
-        let is_union = |fs_type: &str| {
-            MountEntry {
-                fs_type: fs_type.into(),
-                source: "x".into(),
-            }
-            .is_union()
-        };
-        for ours in [
-            "fuse.unionfuse",
-            "fuse.fuse-overlayfs",
-            "fuse./usr/local/bin/unionfuse",
-        ] {
+        let is_union = |fs_type: &str| MountEntry { fs_type: fs_type.into(), source: "x".into() }.is_union();
+        for ours in ["fuse.unionfuse", "fuse.fuse-overlayfs", "fuse./usr/local/bin/unionfuse"] {
             assert!(is_union(ours), "{ours}");
         }
         for other in ["ext4", "fuse", "fuse.", "fuse.sshfs", "unionfuse"] {
