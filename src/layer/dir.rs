@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustix::fs::OFlags;
@@ -131,7 +132,11 @@ impl DirOpener {
             return Ok(fd);
         }
         let mut last = Errno::STALE;
-        for _ in 0..MOVES {
+        for attempt in 0..MOVES {
+            if attempt > 2 {
+                // Whoever renames it has changed the layer already and is about to tell us.
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let (parent, name) = match &*dir.place.read() {
                 Place::Held(fd) => return Ok(fd.clone()),
                 Place::Child { parent, name } => (parent.clone(), name.clone()),

@@ -80,6 +80,8 @@ pub struct LowerFile {
 pub struct UpperFile {
     /// Its identity.
     pub real: RealId,
+    /// The lower file that this mount copied it from.
+    pub copied_from: Option<RealId>,
     /// How it is reached.
     pub home: Home,
     /// All its names in lowerdirs stand for it too: it was copied up by this mount, or is in the index.

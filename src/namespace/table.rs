@@ -73,6 +73,11 @@ impl Table {
         self.renumbered.insert(real, id);
     }
 
+    /// Takes [`Table::renumber`] back.
+    pub fn unnumber(&self, real: RealId) {
+        self.renumbered.remove(&real);
+    }
+
     /// The node of the file `real` whose number should be `wanted`, with one more reference. `is_same` tells whether a live
     /// node with that number is this file; `make` makes the node and must not touch the table.
     pub fn intern(
@@ -164,8 +169,13 @@ mod tests {
     use crate::types::Kind;
 
     fn file(id: NodeId, ino: u64) -> Node {
-        let upper =
-            UpperFile { real: RealId { dev: 1, ino }, home: Home::Named, covers_links: false, index: None };
+        let upper = UpperFile {
+            real: RealId { dev: 1, ino },
+            copied_from: None,
+            home: Home::Named,
+            covers_links: false,
+            index: None,
+        };
         Node::new(id, Kind::File, Links::new(), Body::Upper(Box::new(upper)))
     }
 

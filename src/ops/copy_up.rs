@@ -16,7 +16,7 @@ use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::layer::{copy_data, marker, origin};
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Home, Link, LowerFile, Node, UpperFile};
+use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, UpperFile};
 use crate::sys::At;
 use crate::types::{Kind, NewTime, Stat};
 
@@ -175,38 +175,63 @@ impl Union {
             self.set_mark(staged.at(), "origin", origin)?;
         }
         let copy = self.store.stat(staged.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
-        // A lookup that finds the copy's name before this node knows of it must come to this node.
-        self.table.renumber(copy.real_id(), node.id);
         let mut upper = UpperFile {
             real: copy.real_id(),
+            copied_from: Some(stat.real_id()),
             home: Home::Named,
             covers_links: lower.has_links,
-            index: index.clone(),
+            index,
         };
-        if let Some(entry) = &index {
-            self.publish_in_index(&staged, entry)?;
-        }
-        match to {
-            Some((link, parent)) => {
-                if origin.is_some() {
-                    self.mark_impure(&link.parent, parent)?;
-                }
-                let times = self.store.stat(parent.this())?;
-                match &index {
-                    Some(entry) => self.link_from_index(entry, stat.nlink, parent.at(&link.name))?,
-                    None => self.publish(staged, parent.at(&link.name))?,
-                }
-                self.restore_times(parent, times);
-            }
-            None if index.is_some() => upper.home = Home::Indexed,
-            None => upper.home = self.keep_unnamed(staged)?,
-        }
+        // A lookup that finds the copy's name before this node knows of it must come to this node.
+        self.table.renumber(copy.real_id(), node.id);
+        upper.home = self
+            .publish_copy(staged, to, upper.index.as_deref(), &stat, origin.is_some())
+            .inspect_err(|_| self.table.unnumber(copy.real_id()))?;
         node.state.write().body = Body::Upper(Box::new(upper));
         if let Some((link, _)) = to {
             self.mark_in_upper(node, link);
         }
         self.files.remove(node.id.0);
         Ok(())
+    }
+
+    /// Gives a complete copy its place: a name in the upperdir, in the index, or none. Returns how it is reached there.
+    fn publish_copy(
+        &self,
+        staged: Staged<'_>,
+        to: Option<(&Link, &UpperDir)>,
+        index: Option<&IndexEntry>,
+        stat: &Stat,
+        has_origin: bool,
+    ) -> Result<Home> {
+        if let Some((link, parent)) = to
+            && has_origin
+        {
+            self.mark_impure(&link.parent, parent)?;
+        }
+        let times = to.map(|(_, parent)| self.store.stat(parent.this())).transpose()?.flatten();
+        let home = match (index, to) {
+            (Some(entry), _) => {
+                self.publish_in_index(&staged, entry)?;
+                let linked =
+                    to.map(|(link, parent)| self.link_from_index(entry, stat.nlink, parent.at(&link.name)));
+                if let Some(Err(error)) = linked {
+                    // Nobody has seen the entry yet; left behind, it would stand for the lower file at the next lookup.
+                    self.store.unlink(At::new(self.index_dir()?, &entry.name))?;
+                    return Err(error);
+                }
+                if to.is_some() { Home::Named } else { Home::Indexed }
+            }
+            (None, Some((link, parent))) => {
+                self.publish(staged, parent.at(&link.name))?;
+                Home::Named
+            }
+            (None, None) => self.keep_unnamed(staged)?,
+        };
+        if let Some((_, parent)) = to {
+            self.restore_times(parent, times);
+        }
+        Ok(home)
     }
 
     fn mark_in_upper(&self, node: &Node, link: &Link) {
@@ -289,11 +314,7 @@ impl Union {
         Ok(())
     }
 
-    fn publish_in_index(
-        &self,
-        staged: &Staged<'_>,
-        entry: &crate::namespace::node::IndexEntry,
-    ) -> Result<()> {
+    fn publish_in_index(&self, staged: &Staged<'_>, entry: &IndexEntry) -> Result<()> {
         let index = self.index_dir()?;
         self.write_links_of_upper(staged.at(), entry.extra_links.load(std::sync::atomic::Ordering::Relaxed))?;
         Ok(self.store.link(staged.at(), At::new(index, &entry.name))?)

@@ -130,7 +130,7 @@ impl Union {
         let real = stat.real_id();
         let is_same = |node: &Node| match &node.state.read().body {
             Body::Lower(lower) => lower.real == real,
-            Body::Upper(upper) => upper.covers_links,
+            Body::Upper(upper) => upper.covers_links || upper.copied_from == Some(real),
             Body::Directory(_) => false,
         };
         let interned = self.table.intern(wanted, real, is_same, |id| {
@@ -169,7 +169,7 @@ impl Union {
         let is_same =
             |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real);
         let interned = self.table.intern(wanted, real, is_same, |id| {
-            let upper = UpperFile { real, home, covers_links: index.is_some(), index };
+            let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
             self.make_node(id, stat.kind(), link.clone(), Body::Upper(Box::new(upper)))
         });
         if !interned.created && stat.nlink > 1 {

@@ -261,6 +261,9 @@ pub(super) struct Snapshots {
     recent: Mutex<LruCache<u64, Arc<Snapshot>>>,
 }
 
+/// Names kept in all snapshots together, unless a single directory has more.
+const MOST_NAMES: usize = 1_000_000;
+
 const RECENT: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 impl Default for Snapshots {
@@ -275,7 +278,16 @@ impl Snapshots {
     }
 
     fn insert(&self, id: NodeId, snapshot: Arc<Snapshot>) {
-        let evicted = self.recent.lock().push(id.0, snapshot);
+        let mut evicted = Vec::new();
+        {
+            let mut recent = self.recent.lock();
+            evicted.extend(recent.push(id.0, snapshot));
+            while recent.len() > 1
+                && recent.iter().map(|(_, kept)| kept.entries.len()).sum::<usize>() > MOST_NAMES
+            {
+                evicted.extend(recent.pop_lru());
+            }
+        }
         drop(evicted);
     }
 

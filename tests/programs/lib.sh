@@ -68,8 +68,7 @@ if [[ -n ${AS_USER:-} && $EUID -eq 0 ]]; then
     cp -r "$here/.." "$suite/tests"
     cp -r "$here/../../scripts" "$suite/scripts"
     [[ $SUBJECT != unionfuse ]] || install -m 755 "$UNIONFUSE_BIN" "$suite/unionfuse"
-    chmod -R a+rX "$suite"
-    chown "$AS_USER" "$BOX"
+    chown -R "$AS_USER" "$BOX"
     exec setpriv --reuid="$AS_USER" --regid="$(id -g "$AS_USER")" --clear-groups \
         env HOME="$BOX" UNIONFUSE_BIN="$suite/unionfuse" bash "$suite/tests/$(basename "$(dirname "$0")")/$name.sh"
 fi
@@ -79,6 +78,8 @@ mkdir "$lower" "$upper" "$work" "$mnt"
 
 leave() {
     local status=$?
+    trap - ERR
+    set +e
     cd /
     local pid action
     for pid in "${background[@]}"; do
