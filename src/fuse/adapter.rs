@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use super::convert;
@@ -26,6 +26,10 @@ const MAX_WRITE: u32 = 1 << 20;
 
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
+
+/// The two ioctls that are filesystem operations rather than a driver's, on 64-bit machines (linux/fs.h).
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -449,6 +453,37 @@ impl Filesystem for Adapter {
         let outcome =
             run("fallocate", ino, || self.union.allocate(caller, convert::node(ino), mode, offset, length));
         reply_empty(outcome, reply);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        // The kernel passes `unsigned int`, whatever the size in the command's number says (fs/fuse/ioctl.c).
+        let outcome = match cmd {
+            FS_IOC_GETFLAGS => run("getflags", ino, || self.union.get_flags(convert::node(ino)))
+                .map(|flags| flags.to_ne_bytes().to_vec()),
+            FS_IOC_SETFLAGS => match in_data.first_chunk::<4>() {
+                Some(flags) => {
+                    let flags = u32::from_ne_bytes(*flags);
+                    run("setflags", ino, || self.union.set_flags(convert::node(ino), flags))
+                        .map(|()| Vec::new())
+                }
+                None => Err(Errno::EINVAL),
+            },
+            _ => Err(Errno::ENOTTY),
+        };
+        match outcome {
+            Ok(data) => reply.ioctl(0, &data),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn lseek(

@@ -7,6 +7,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -21,6 +23,10 @@ use crate::config::{Durability, UnionConfig};
 use crate::error::SetupError;
 use crate::sys::{self, At};
 use crate::types::Stat;
+
+/// How long a mount waits for the daemon of the one before it to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
@@ -220,7 +226,7 @@ fn open_upper(
             .map_err(|error| {
                 fail("upperdir", path, error, "it must be readable for the user that runs unionfuse")
             })?;
-    if !sys::file::try_lock(&lock).map_err(|error| fail("upperdir", path, error, ""))? {
+    if !lock_patiently(&lock).map_err(|error| fail("upperdir", path, error, ""))? {
         return Err(SetupError::new(
             "upperdir",
             Some(path),
@@ -235,6 +241,21 @@ fn open_upper(
     let info = layer_info(0, path, &opened, covered, filesystem);
     let root = RealDir::root(info, opened.stat.ino, Arc::new(opened.fd));
     Ok(Upper { root, staging, format, lock })
+}
+
+/// Takes the lock of an upperdir. Unmounting returns before the daemon has ended (`umount(2)` waits for no FUSE daemon), so a
+/// mount right after it has to wait a moment for the lock.
+fn lock_patiently(lock: &OwnedFd) -> Result<bool, sys::Error> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        if sys::file::try_lock(lock)? {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
 }
 
 /// The workdir, given or chosen.
@@ -383,7 +404,8 @@ impl WorkDir {
         }
         if config.index && format.has_xattrs() {
             let index = make_dir(&**store, self.fd.as_fd(), INDEX).map_err(|error| fail(error, ""))?;
-            return Ok((format, staging.with_index(index)));
+            let staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
+            return Ok((format, staging));
         }
         Ok((format, staging))
     }

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
@@ -28,6 +28,8 @@ pub struct Staging {
     dir: OwnedFd,
     /// The index of copied-up hard links, where it is kept.
     index: Option<OwnedFd>,
+    /// Whether the index may have entries; while it has none, lower files need not be looked up in it.
+    index_used: AtomicBool,
     next: AtomicU64,
     /// A whiteout that further ones are linked to.
     shared_whiteout: Mutex<Option<OsString>>,
@@ -36,17 +38,39 @@ pub struct Staging {
 impl Staging {
     /// Takes over `dir`, removing what an earlier mount left in it.
     pub fn open(store: Arc<dyn Store>, dir: OwnedFd) -> Result<Self> {
-        let staging =
-            Self { store, dir, index: None, next: AtomicU64::new(0), shared_whiteout: Mutex::new(None) };
+        let staging = Self {
+            store,
+            dir,
+            index: None,
+            index_used: AtomicBool::new(false),
+            next: AtomicU64::new(0),
+            shared_whiteout: Mutex::new(None),
+        };
         staging.disinherit()?;
         staging.sweep()?;
         Ok(staging)
     }
 
     /// The same directory with an index.
-    #[must_use]
-    pub fn with_index(self, index: OwnedFd) -> Self {
-        Self { index: Some(index), ..self }
+    pub fn with_index(self, index: OwnedFd) -> Result<Self> {
+        let mut entries = 0;
+        self.store.read_dir(index.as_fd(), 0, &mut |_| {
+            entries += 1;
+            ControlFlow::Continue(())
+        })?;
+        // `.` and `..` are there always.
+        self.index_used.store(entries > 2, Ordering::Relaxed);
+        Ok(Self { index: Some(index), ..self })
+    }
+
+    /// Whether the index may have entries.
+    pub fn is_index_used(&self) -> bool {
+        self.index_used.load(Ordering::Relaxed)
+    }
+
+    /// An entry of the index is about to be made.
+    pub fn use_index(&self) {
+        self.index_used.store(true, Ordering::Relaxed);
     }
 
     /// The directory prepared objects lie in.

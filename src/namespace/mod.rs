@@ -4,5 +4,6 @@ pub mod ino;
 pub mod locks;
 pub mod node;
 pub mod resolve;
+pub mod snapshot;
 pub mod table;
 pub mod walk;

@@ -125,6 +125,17 @@ impl Walker<'_> {
     /// # Errors
     /// Those of the layers; `EINVAL` for a broken redirect.
     pub fn locate(&self, parent: &DirStack, name: &Arc<OsStr>, origins: Origins) -> Result<Located> {
+        self.locate_among(parent, name, origins, None)
+    }
+
+    /// Like [`Walker::locate`], when it is known which lowerdirs may have the name (ascending positions in the parent's stack).
+    pub fn locate_among(
+        &self,
+        parent: &DirStack,
+        name: &Arc<OsStr>,
+        origins: Origins,
+        mut among: Option<&[u16]>,
+    ) -> Result<Located> {
         let mut located = Located::default();
         let mut shown = Shown::Nothing;
         let mut target = Target::Name(name.clone());
@@ -137,6 +148,7 @@ impl Walker<'_> {
             if let (true, Some(found)) = (verdict.shows, found) {
                 if let Some(redirect) = &found.marks.redirect {
                     target = target.redirected(redirect)?;
+                    among = None;
                 }
                 located.upper = Some(found);
             }
@@ -150,6 +162,9 @@ impl Walker<'_> {
         let mut position = 0;
         while let Some(dir) = below.get(position) {
             position += 1;
+            if among.is_some_and(|among| !among.iter().any(|&one| usize::from(one) + 1 == position)) {
+                continue;
+            }
             let Step { finding, found, stop, next } = self.look(dir, &target, position < below.len())?;
             let (after, verdict) = resolve::take(shown, finding);
             shown = after;
@@ -165,6 +180,7 @@ impl Walker<'_> {
                     below = self.roots;
                 }
                 target = next;
+                among = None;
             }
         }
         Ok(located)

@@ -9,7 +9,7 @@ use super::copy_up::Extent;
 use crate::error::{Error, Result};
 use crate::idmap::LayerId;
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Node};
+use crate::namespace::node::{Body, Home, Node};
 use crate::types::{Attr, Caller, FsUsage, Kind, NodeId, SetAttr, Stat};
 use std::os::fd::AsFd;
 
@@ -124,18 +124,24 @@ impl Union {
     }
 }
 
-/// Merged directories have one link: counting would mean reading them (kernel: `ovl_getattr`).
+/// Merged directories have one link: counting would mean reading them (kernel: `ovl_getattr`). What was removed has none,
+/// wherever its content is kept.
 fn links_in_union(node: &Node, stat: &Stat) -> u32 {
-    match &node.state.read().body {
+    let state = node.state.read();
+    match &state.body {
+        Body::Directory(directory) if directory.removed => 0,
         Body::Directory(directory) if directory.stack.is_merged() => 1,
-        Body::Upper(upper) => match &upper.index {
-            Some(entry) => {
-                let links = i64::from(stat.nlink) + entry.extra_links.load(Ordering::Relaxed);
-                u32::try_from(links.max(0)).unwrap_or(u32::MAX)
-            }
-            None => stat.nlink,
-        },
-        _ => stat.nlink,
+        Body::Directory(_) => stat.nlink,
+        Body::Lower(lower) if state.links.is_empty() && !lower.has_links => 0,
+        Body::Lower(_) => stat.nlink,
+        Body::Upper(upper) => {
+            let extra = match (&upper.index, &upper.home) {
+                (Some(entry), _) => entry.extra_links.load(Ordering::Relaxed),
+                (None, Home::Parked(_)) => -1,
+                (None, _) => 0,
+            };
+            u32::try_from((i64::from(stat.nlink) + extra).max(0)).unwrap_or(u32::MAX)
+        }
     }
 }
 

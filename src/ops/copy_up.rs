@@ -316,6 +316,7 @@ impl Union {
 
     fn publish_in_index(&self, staged: &Staged<'_>, entry: &IndexEntry) -> Result<()> {
         let index = self.index_dir()?;
+        self.upper()?.staging.use_index();
         self.write_links_of_upper(staged.at(), entry.extra_links.load(std::sync::atomic::Ordering::Relaxed))?;
         Ok(self.store.link(staged.at(), At::new(index, &entry.name))?)
     }

@@ -31,7 +31,8 @@ impl Union {
 
     /// The index entry of a lower file and what its copy is, when it has been copied up under another name.
     pub(super) fn find_index_of_lower(&self, found: &Found) -> Result<Option<(Arc<IndexEntry>, Stat)>> {
-        let Some(index) = self.upper.as_ref().and_then(|upper| upper.staging.index()) else {
+        let used = self.upper.as_ref().filter(|upper| upper.staging.is_index_used());
+        let Some(index) = used.and_then(|upper| upper.staging.index()) else {
             return Ok(None);
         };
         let fd = self.dirs.open(&found.dir)?;
@@ -88,8 +89,14 @@ impl Union {
         let Some(stack) = parent.stack().filter(|stack| !stack.lowers.is_empty()) else {
             return Ok(None);
         };
+        let known = if stack.lowers.len() < super::lookup::MANY_LOWERS {
+            None
+        } else {
+            Some(self.snapshot(parent, &stack, false)?)
+        };
+        let among = known.as_ref().map(|snapshot| snapshot.lowers_of(name));
         let lowers = DirStack { upper: None, lowers: stack.lowers };
-        let located = self.walker().locate(&lowers, name, Origins::None)?;
+        let located = self.walker().locate_among(&lowers, name, Origins::None, among)?;
         Ok(located.lowers.into_iter().next())
     }
 

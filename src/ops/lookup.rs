@@ -10,6 +10,9 @@ use crate::namespace::node::{Body, Directory, Home, IndexEntry, Link, Links, Low
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
 use crate::types::{Entry, Kind, NodeId, RealId, Stat};
 
+/// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
+pub(super) const MANY_LOWERS: usize = 8;
+
 /// A node with one more reference, and what its file is.
 #[derive(Debug)]
 pub(super) struct Adopted {
@@ -50,8 +53,24 @@ impl Union {
     }
 
     pub(super) fn locate(&self, node: &Node, stack: &DirStack, name: &Arc<OsStr>) -> Result<Located> {
+        if stack.lowers.len() < MANY_LOWERS {
+            return self.locate_among(node, stack, name, None);
+        }
+        let snapshot = self.snapshot(node, stack, false)?;
+        self.locate_among(node, stack, name, Some(snapshot.lowers_of(name)))
+    }
+
+    /// Finds a name when it is known which lowerdirs may have it.
+    pub(super) fn locate_among(
+        &self,
+        node: &Node,
+        stack: &DirStack,
+        name: &Arc<OsStr>,
+        lowers: Option<&[u16]>,
+    ) -> Result<Located> {
         let impure = node.peek_dir(|directory| directory.impure).unwrap_or(false);
-        self.walker().locate(stack, name, if impure { Origins::Read } else { Origins::None })
+        let origins = if impure { Origins::Read } else { Origins::None };
+        self.walker().locate_among(stack, name, origins, lowers)
     }
 
     pub(super) fn entry(&self, adopted: &Adopted) -> Result<Entry> {

@@ -5,6 +5,7 @@ mod attr;
 mod copy_up;
 mod create;
 mod file;
+mod flags;
 mod index;
 mod link;
 mod lookup;
@@ -33,6 +34,7 @@ use crate::layer::stack::Upper;
 use crate::layer::store::{Disk, Store};
 use crate::namespace::ino::Numbers;
 use crate::namespace::node::{Body, Directory, Links, Node};
+use crate::namespace::snapshot::Snapshots;
 use crate::namespace::table::Table;
 use crate::namespace::walk::{DirStack, Walker};
 use crate::sys::{self, At};
@@ -40,7 +42,6 @@ use crate::types::{Kind, NodeId};
 use std::os::fd::AsFd;
 
 use file::OpenFile;
-use readdir::Snapshots;
 
 /// A union of layers. All operations may be called from any number of threads.
 ///

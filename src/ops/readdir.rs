@@ -4,14 +4,10 @@
 //! of the names, so that a cookie stays good whatever is added, removed or forgotten meanwhile.
 
 use std::ffi::OsStr;
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-
-use lru::LruCache;
-use parking_lot::Mutex;
 
 use super::Union;
 use crate::error::Result;
@@ -19,16 +15,15 @@ use crate::layer::dir::RealDir;
 use crate::layer::marker;
 use crate::layer::stack::Offsets;
 use crate::namespace::node::Node;
+use crate::namespace::snapshot::{self, Collector, Snapshot};
 use crate::namespace::walk::DirStack;
 use crate::types::{DirEntry, Kind, NodeId};
 
 /// Cookies of merged listings have this bit, those of streams do not. Both stay positive, as `telldir(3)` wants them.
-const HASHED: u64 = 1 << 62;
+const HASHED: u64 = 1 << snapshot::POSITION_BITS;
 const PAYLOAD: u64 = HASHED - 1;
 /// The payload behind the last entry of a stream.
 const END: u64 = PAYLOAD;
-/// Low bits of a merged cookie that tell names with the same hash apart.
-const COLLISION_BITS: u32 = 6;
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 
@@ -82,8 +77,8 @@ impl Union {
         let fd = self.dirs.open_for_reading(dir)?;
         let mut outcome = Ok(());
         self.store.read_dir(fd.as_fd(), start, &mut |raw| {
-            let next = offsets.to_cookie(raw.next);
-            match self.visit_name(node, raw.name, next, attributes, visit) {
+            let name = Listed { name: raw.name, cookie: offsets.to_cookie(raw.next), lowers: None };
+            match self.visit_name(node, name, attributes, visit) {
                 Ok(flow) => flow,
                 Err(error) => {
                     outcome = Err(error);
@@ -103,15 +98,16 @@ impl Union {
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         for (position, name) in [(DOT, "."), (DOT_DOT, "..")] {
-            if after < position
-                && self.visit_name(node, OsStr::new(name), HASHED | position, attributes, visit)?.is_break()
-            {
+            let name = Listed { name: OsStr::new(name), cookie: HASHED | position, lowers: None };
+            if after < position && self.visit_name(node, name, attributes, visit)?.is_break() {
                 return Ok(());
             }
         }
         let snapshot = self.snapshot(node, stack, after == 0)?;
-        for (position, name) in snapshot.after(after) {
-            if self.visit_name(node, name, HASHED | position, attributes, visit)?.is_break() {
+        for entry in snapshot.after(after) {
+            let name =
+                Listed { name: entry.name, cookie: HASHED | entry.position, lowers: Some(entry.lowers) };
+            if self.visit_name(node, name, attributes, visit)?.is_break() {
                 break;
             }
         }
@@ -122,11 +118,11 @@ impl Union {
     fn visit_name(
         &self,
         node: &Arc<Node>,
-        name: &OsStr,
-        cookie: u64,
+        listed: Listed<'_>,
         attributes: bool,
         visit: &mut Visit<'_>,
     ) -> Result<ControlFlow<()>> {
+        let Listed { name, cookie, lowers } = listed;
         let plain = |id: NodeId| DirEntry {
             name: name.to_owned(),
             cookie,
@@ -145,7 +141,7 @@ impl Union {
         }
         let shared: Arc<OsStr> = Arc::from(name);
         let stack = self.dir_stack(node)?;
-        let located = self.locate(node, &stack, &shared)?;
+        let located = self.locate_among(node, &stack, &shared, lowers)?;
         let Some(adopted) = self.adopt(node, &shared, located)? else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -166,32 +162,53 @@ impl Union {
 
     /// The names in a merged directory. A listing that begins sees them as they are; one that goes on is content with those of
     /// its beginning, because what is gone meanwhile is noticed name by name.
-    fn snapshot(&self, node: &Arc<Node>, stack: &DirStack, fresh: bool) -> Result<Arc<Snapshot>> {
+    pub(super) fn snapshot(&self, node: &Node, stack: &DirStack, fresh: bool) -> Result<Arc<Snapshot>> {
         let changes = node.peek_dir(|directory| directory.changes).unwrap_or(0);
         if let Some(known) = self.snapshots.get(node.id)
             && (!fresh || known.changes == changes)
         {
             return Ok(known);
         }
-        let mut names = Vec::new();
+        let mut names = Collector::default();
         for dir in stack.all() {
-            let fd = self.dirs.open_for_reading(dir)?;
-            let mut marks = false;
-            self.store.read_dir(fd.as_fd(), 0, &mut |raw| {
-                marks |= marker::is_aufs_mark(raw.name);
-                if raw.name != "." && raw.name != ".." && !marker::is_aufs_mark(raw.name) {
-                    names.push(raw.name.into());
-                }
-                ControlFlow::Continue(())
-            })?;
-            if !marks {
-                dir.has_no_aufs_marks();
-            }
+            let lower = dir.layer().index.checked_sub(1).map(|_| names.next_lower());
+            self.collect(dir, lower, &mut names)?;
         }
-        let snapshot = Arc::new(Snapshot::new(changes, names));
+        let snapshot = Arc::new(names.finish(changes));
         self.snapshots.insert(node.id, snapshot.clone());
         Ok(snapshot)
     }
+
+    fn collect(&self, dir: &Arc<RealDir>, lower: Option<u16>, names: &mut Collector) -> Result<()> {
+        let fd = self.dirs.open_for_reading(dir)?;
+        let mut marks = false;
+        self.store.read_dir(fd.as_fd(), 0, &mut |raw| {
+            if raw.name == "." || raw.name == ".." {
+                return ControlFlow::Continue(());
+            }
+            match raw.name.as_bytes().strip_prefix(marker::AUFS_PREFIX) {
+                // The mark concerns the name it hides: that layer must be asked for it.
+                Some(hidden) => {
+                    marks = true;
+                    names.add(OsStr::from_bytes(hidden), lower);
+                }
+                None => names.add(raw.name, lower),
+            }
+            ControlFlow::Continue(())
+        })?;
+        if !marks {
+            dir.has_no_aufs_marks();
+        }
+        Ok(())
+    }
+}
+
+/// A name to show.
+struct Listed<'a> {
+    name: &'a OsStr,
+    cookie: u64,
+    /// The lowerdirs that may have it, by their position in the directory's stack; `None`: any.
+    lowers: Option<&'a [u16]>,
 }
 
 /// How a layer's directory offsets become cookies, which have one bit less.
@@ -214,114 +231,9 @@ impl Offsets {
     }
 }
 
-/// The names in a merged directory, ordered by hash.
-#[derive(Debug)]
-struct Snapshot {
-    /// The directory's count of changes when this was taken.
-    changes: u64,
-    entries: Vec<(u64, Box<OsStr>)>,
-}
-
-impl Snapshot {
-    fn new(changes: u64, names: Vec<Box<OsStr>>) -> Self {
-        let mut entries: Vec<(u64, Box<OsStr>)> =
-            names.into_iter().map(|name| (position(&name), name)).collect();
-        entries.sort_unstable();
-        entries.dedup();
-        // Names whose hashes collide take the following positions.
-        for at in 1..entries.len() {
-            let previous = entries[at - 1].0;
-            if entries[at].0 <= previous {
-                entries[at].0 = previous + 1;
-            }
-        }
-        Self { changes, entries }
-    }
-
-    fn after(&self, position: u64) -> impl Iterator<Item = (u64, &OsStr)> {
-        let first = self.entries.partition_point(|entry| entry.0 <= position);
-        self.entries[first..].iter().map(|(position, name)| (*position, &**name))
-    }
-}
-
-/// The place of a name in a merged listing; the same at every mount.
-fn position(name: &OsStr) -> u64 {
-    // FNV-1a with a finishing mix: fixed for ever, unlike the hashers of the standard library.
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for &byte in name.as_bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (((hash >> (2 + COLLISION_BITS)) << COLLISION_BITS) & (PAYLOAD >> 1)).max(1 << COLLISION_BITS)
-}
-
-/// Snapshots of recently listed merged directories.
-#[derive(Debug)]
-pub(super) struct Snapshots {
-    recent: Mutex<LruCache<u64, Arc<Snapshot>>>,
-}
-
-/// Names kept in all snapshots together, unless a single directory has more.
-const MOST_NAMES: usize = 1_000_000;
-
-const RECENT: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-impl Default for Snapshots {
-    fn default() -> Self {
-        Self { recent: Mutex::new(LruCache::new(RECENT)) }
-    }
-}
-
-impl Snapshots {
-    fn get(&self, id: NodeId) -> Option<Arc<Snapshot>> {
-        self.recent.lock().get(&id.0).cloned()
-    }
-
-    fn insert(&self, id: NodeId, snapshot: Arc<Snapshot>) {
-        let mut evicted = Vec::new();
-        {
-            let mut recent = self.recent.lock();
-            evicted.extend(recent.push(id.0, snapshot));
-            while recent.len() > 1
-                && recent.iter().map(|(_, kept)| kept.entries.len()).sum::<usize>() > MOST_NAMES
-            {
-                evicted.extend(recent.pop_lru());
-            }
-        }
-        drop(evicted);
-    }
-
-    pub(super) fn forget(&self, id: NodeId) {
-        let forgotten = self.recent.lock().pop(&id.0);
-        drop(forgotten);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cookies_stay_positive_and_apart() {
-        let names: Vec<Box<OsStr>> =
-            (0..50_000).map(|n| Box::from(OsStr::new(&format!("name-{n}")))).collect();
-        let snapshot = Snapshot::new(0, names);
-        assert_eq!(snapshot.entries.len(), 50_000);
-        assert!(snapshot.entries.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(snapshot.entries.iter().all(|entry| entry.0 > DOT_DOT && entry.0 < PAYLOAD));
-    }
-
-    #[test]
-    fn a_listing_goes_on_after_a_cookie_whatever_changed() {
-        let name = |n: usize| -> Box<OsStr> { Box::from(OsStr::new(&format!("f{n}"))) };
-        let before = Snapshot::new(0, (0..100).map(name).collect());
-        let cookie = before.entries[40].0;
-        let rest: Vec<_> = before.after(cookie).map(|(_, name)| name.to_owned()).collect();
-        let after = Snapshot::new(1, (0..200).map(name).collect());
-        let continued: Vec<_> = after.after(cookie).map(|(_, name)| name.to_owned()).collect();
-        assert_eq!(rest.len(), 59);
-        assert!(rest.iter().all(|name| continued.contains(name)));
-    }
 
     #[test]
     fn offsets_survive_the_way_through_a_cookie() {

@@ -25,7 +25,7 @@ mount_union
 intact "as it came from the lower"
 
 # A reader that opens the lower's file read-only, and keeps it open and mapped while others have it copied up. The kernel's
-# overlayfs would leave it with the lower's file for ever, so there it opens read-write.
+# overlayfs would leave its mapping with the lower's data for ever, so there it opens read-write.
 mkfifo questions
 how=-readonly
 [[ $SUBJECT != kernel ]] || how=-batch

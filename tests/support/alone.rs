@@ -25,7 +25,12 @@ impl Alone {
         lowers.iter().zip(&dirs).for_each(|(layer, dir)| layer.build(dir));
         let stack = fresh_stack(&area.dir("alone"), &dirs);
         upper.build(&stack.upper.as_ref().expect("fresh stacks are writable").0);
-        let mut alone = Alone { stack, mount: None, _watchdog: watchdog, _area: area };
+        let mut alone = Alone {
+            stack,
+            mount: None,
+            _watchdog: watchdog,
+            _area: area,
+        };
         alone.mount();
         alone
     }
@@ -51,6 +56,10 @@ impl Alone {
     }
 
     fn mount(&mut self) {
-        self.mount = Some(super::ours::Ours.mount(&self.stack).unwrap_or_else(|e| panic!("{e}")));
+        self.mount = Some(
+            super::ours::Ours
+                .mount(&self.stack)
+                .unwrap_or_else(|e| panic!("{e}")),
+        );
     }
 }

@@ -1,0 +1,44 @@
+//! Inode flags: `chattr(1)`, `lsattr(1)`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{IFlags, OFlags};
+use rustix::io::Errno;
+
+use super::Union;
+use super::copy_up::Extent;
+use crate::error::{Error, Result};
+use crate::namespace::node::Node;
+use crate::types::{Kind, NodeId};
+
+impl Union {
+    /// The inode flags (`FS_IOC_GETFLAGS`) of a file or directory.
+    ///
+    /// # Errors
+    /// `ENOTTY` where there are none: other kinds of file, filesystems without flags.
+    pub fn get_flags(&self, id: NodeId) -> Result<u32> {
+        let node = self.node(id)?;
+        let fd = self.open_for_flags(&node)?;
+        Ok(self.store.flags(fd.as_fd())?.bits())
+    }
+
+    /// Sets the inode flags (`FS_IOC_SETFLAGS`), copying the file up first. An immutable file then refuses changes by itself.
+    pub fn set_flags(&self, id: NodeId, flags: u32) -> Result<()> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let fd = self.open_for_flags(&node)?;
+        Ok(self.store.set_flags(fd.as_fd(), IFlags::from_bits_retain(flags))?)
+    }
+
+    fn open_for_flags(&self, node: &Arc<Node>) -> Result<OwnedFd> {
+        if !matches!(node.kind, Kind::File | Kind::Directory) {
+            return Err(Error::refused(Errno::NOTTY, "only files and directories have flags"));
+        }
+        self.at_place(node, |place| {
+            let fd = self.store.open(place.at(), OFlags::RDONLY | OFlags::NONBLOCK, 0)?;
+            let stat = self.store.stat_fd(fd.as_fd())?;
+            Ok(place.is_right(&stat).then_some(fd))
+        })
+    }
+}
