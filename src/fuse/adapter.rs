@@ -27,9 +27,11 @@ const MAX_WRITE: u32 = 1 << 20;
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
 
-/// The two ioctls that are filesystem operations rather than a driver's, on 64-bit machines (linux/fs.h).
+/// The ioctls that are filesystem operations rather than a driver's, on 64-bit machines (linux/fs.h). Before it sets flags, the
+/// kernel asks for the old ones in the third form.
 const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -470,6 +472,8 @@ impl Filesystem for Adapter {
         let outcome = match cmd {
             FS_IOC_GETFLAGS => run("getflags", ino, || self.union.get_flags(convert::node(ino)))
                 .map(|flags| flags.to_ne_bytes().to_vec()),
+            FS_IOC_FSGETXATTR => run("getflags", ino, || self.union.get_flags(convert::node(ino)))
+                .map(|flags| convert::fsxattr(flags).to_vec()),
             FS_IOC_SETFLAGS => match in_data.first_chunk::<4>() {
                 Some(flags) => {
                     let flags = u32::from_ne_bytes(*flags);

@@ -86,6 +86,22 @@ pub(super) fn new_time(time: TimeOrNow) -> NewTime {
     }
 }
 
+/// Inode flags (`FS_*_FL`) as a `struct fsxattr` (linux/fs.h), of which only the flags mean anything for us.
+pub(super) fn fsxattr(flags: u32) -> [u8; 28] {
+    const PAIRS: [(u32, u32); 6] = [
+        (0x0000_0010, 0x08),  // immutable
+        (0x0000_0020, 0x10),  // append only
+        (0x0000_0008, 0x20),  // synchronous
+        (0x0000_0080, 0x40),  // no access times
+        (0x0000_0040, 0x80),  // not dumped
+        (0x2000_0000, 0x200), // project inherited
+    ];
+    let xflags: u32 = PAIRS.iter().filter(|pair| flags & pair.0 != 0).map(|pair| pair.1).sum();
+    let mut raw = [0; 28];
+    raw[..4].copy_from_slice(&xflags.to_ne_bytes());
+    raw
+}
+
 fn system_time(time: Time) -> SystemTime {
     let nanos = Duration::from_nanos(time.nsec.into());
     let seconds = Duration::from_secs(time.sec.unsigned_abs());

@@ -37,22 +37,11 @@ fn aufs_marks_hide_and_do_not_show() {
     }
     let union = Alone::new(&[marked(), bottom()], &layer());
     let tree = snapshot(union.root());
-    assert_eq!(
-        tree.paths(),
-        ["d/", "d/y", "g", "o/", "o/seen", "o/sub/", "o/sub/new"]
-    );
+    assert_eq!(tree.paths(), ["d/", "d/y", "g", "o/", "o/seen", "o/sub/", "o/sub/new"]);
     assert_eq!(tree.readdir_lies, Vec::<String>::new());
-    for name in [
-        "f",
-        ".wh.f",
-        "d/x",
-        "d/.wh.x",
-        "o/hidden",
-        "o/.wh..wh..opq",
-        "o/sub/hidden",
-        "whole",
-        ".wh.whole",
-    ] {
+    for name in
+        ["f", ".wh.f", "d/x", "d/.wh.x", "o/hidden", "o/.wh..wh..opq", "o/sub/hidden", "whole", ".wh.whole"]
+    {
         let error = fs::symlink_metadata(union.root().join(name)).expect_err(name);
         assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{name}");
     }
@@ -68,19 +57,7 @@ fn aufs_marks_in_the_middle_of_a_stack() {
     let union = Alone::new(&[top, marked(), bottom()], &layer());
     assert_eq!(
         snapshot(union.root()).paths(),
-        [
-            "d/",
-            "d/y",
-            "f",
-            "g",
-            "o/",
-            "o/seen",
-            "o/sub/",
-            "o/sub/new",
-            "o/top",
-            "whole/",
-            "whole/2"
-        ]
+        ["d/", "d/y", "f", "g", "o/", "o/seen", "o/sub/", "o/sub/new", "o/top", "whole/", "whole/2"]
     );
     union.unmount();
 }
@@ -98,10 +75,7 @@ fn hidden_names_can_be_made_again() {
     fs::remove_file(root.join("d/y")).unwrap();
     fs::remove_dir(root.join("d")).unwrap();
     for _ in 0..2 {
-        assert_eq!(
-            snapshot(&root).paths(),
-            ["f", "g", "oo/", "oo/seen", "oo/sub/", "oo/sub/new", "whole/"]
-        );
+        assert_eq!(snapshot(&root).paths(), ["f", "g", "oo/", "oo/seen", "oo/sub/", "oo/sub/new", "whole/"]);
         assert_eq!(fs::read_to_string(root.join("f")).unwrap(), "second life");
         union.remount();
     }
@@ -118,14 +92,8 @@ fn such_names_cannot_be_made_in_the_union() {
     assert!(fs::write(root.join(".wh.g"), "").is_err(), "create");
     assert!(fs::create_dir(root.join("d/.wh.x")).is_err(), "mkdir");
     assert!(fs::rename(root.join("g"), root.join(".wh.f")).is_err(), "rename");
-    assert!(
-        fs::hard_link(root.join("g"), root.join(".wh..wh..opq")).is_err(),
-        "link"
-    );
-    assert!(
-        std::os::unix::fs::symlink("x", root.join(".wh.s")).is_err(),
-        "symlink"
-    );
+    assert!(fs::hard_link(root.join("g"), root.join(".wh..wh..opq")).is_err(), "link");
+    assert!(std::os::unix::fs::symlink("x", root.join(".wh.s")).is_err(), "symlink");
     assert!(fs::write(root.join(".whx"), "an ordinary name").is_ok());
     let upper = &union.stack.upper.as_ref().unwrap().0;
     assert_eq!(snapshot(upper).paths(), [".whx"]);

@@ -37,12 +37,7 @@ fn an_earlier_reader_sees_later_writes() {
     fs::write(&path, "short").unwrap();
     assert_eq!(text_of(&reader), "short");
     assert_eq!(reader.metadata().unwrap().len(), 5);
-    OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .unwrap()
-        .write_at(b" and longer", 5)
-        .unwrap();
+    OpenOptions::new().append(true).open(&path).unwrap().write_at(b" and longer", 5).unwrap();
     assert_eq!(text_of(&reader), "short and longer");
     drop((reader, writer));
     union.unmount();
@@ -53,12 +48,7 @@ fn an_earlier_reader_that_read_nothing_yet_sees_later_writes() {
     let Some(union) = union() else { return };
     let path = union.root().join("f");
     let mut reader = File::open(&path).unwrap();
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .write_at(b"UPPER", 0)
-        .unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().write_at(b"UPPER", 0).unwrap();
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text, "UPPER data");
@@ -73,12 +63,7 @@ fn an_earlier_mapping_sees_later_writes() {
     let file = File::open(&path).unwrap();
     let mapping = Mapping::shared(&file, 1 << 20, false).unwrap();
     assert_eq!(mapping.read(500_000, 3), b"xxx");
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .write_at(b"NEW", 500_000)
-        .unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().write_at(b"NEW", 500_000).unwrap();
     assert_eq!(mapping.read(500_000, 3), b"NEW");
     drop((mapping, file));
     union.unmount();
@@ -108,23 +93,12 @@ fn an_earlier_reader_follows_a_change_through_another_name() {
     let Some(mut union) = union() else { return };
     let reader = File::open(union.root().join("a")).unwrap();
     assert_eq!(text_of(&reader), "linked");
-    OpenOptions::new()
-        .append(true)
-        .open(union.root().join("b"))
-        .unwrap()
-        .write_at(b", changed", 0)
-        .unwrap();
+    OpenOptions::new().append(true).open(union.root().join("b")).unwrap().write_at(b", changed", 0).unwrap();
     assert_eq!(text_of(&reader), "linked, changed");
     drop(reader);
     union.remount();
-    assert_eq!(
-        fs::read_to_string(union.root().join("a")).unwrap(),
-        "linked, changed"
-    );
-    assert_eq!(
-        fs::read_to_string(union.root().join("b")).unwrap(),
-        "linked, changed"
-    );
+    assert_eq!(fs::read_to_string(union.root().join("a")).unwrap(), "linked, changed");
+    assert_eq!(fs::read_to_string(union.root().join("b")).unwrap(), "linked, changed");
     union.unmount();
 }
 
@@ -137,16 +111,10 @@ fn fstat_of_an_earlier_reader_tells_of_later_changes() {
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     fs::write(&path, "other length, other time").unwrap();
     let after = reader.metadata().unwrap();
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&after.permissions()) & 0o777,
-        0o600
-    );
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&after.permissions()) & 0o777, 0o600);
     assert_eq!(after.len(), 24);
     assert!(after.modified().unwrap() > before.modified().unwrap());
-    assert_eq!(
-        std::os::unix::fs::MetadataExt::ino(&after),
-        std::os::unix::fs::MetadataExt::ino(&before)
-    );
+    assert_eq!(std::os::unix::fs::MetadataExt::ino(&after), std::os::unix::fs::MetadataExt::ino(&before));
     drop(reader);
     union.unmount();
 }

@@ -94,12 +94,7 @@ fn owners_are_kept() {
         .mode("a/b/f", 0o6755);
     case()
         .lower(lower)
-        .run([
-            append("a/b/f", "!"),
-            utimens("a/b/s", 1),
-            mkdir("a/b/d"),
-            stat("a/b/f"),
-        ])
+        .run([append("a/b/f", "!"), utimens("a/b/s", 1), mkdir("a/b/d"), stat("a/b/f")])
         .root_only("chown")
         .check();
 }
@@ -116,11 +111,7 @@ fn trusted_and_security_xattrs_are_kept() {
         .xattr("ping", "security.capability", capability);
     case()
         .lower(lower)
-        .run([
-            utimens("f", 5),
-            utimens("ping", 5),
-            getxattr("ping", "security.capability"),
-        ])
+        .run([utimens("f", 5), utimens("ping", 5), getxattr("ping", "security.capability")])
         .root_only("trusted xattrs")
         .check();
 }
@@ -135,11 +126,7 @@ fn directories_made_on_the_way_keep_what_they_are() {
         .acl("1/2/3/4", "u:77:rx,d:u:88:rwx")
         .mtime("1/2/3/4/5", 700_000_000)
         .mtime("1/2/3", 700_000_003);
-    case()
-        .lower(layer().dir("1/2"))
-        .lower(deep)
-        .run([append("1/2/3/4/5/f", "!")])
-        .check();
+    case().lower(layer().dir("1/2")).lower(deep).run([append("1/2/3/4/5/f", "!")]).check();
 }
 
 /// FUSE carries only the modes that keep the file's shape; the others must be refused, not half done.
@@ -150,11 +137,7 @@ fn collapse_and_insert_range_are_refused() {
     }
     let union = Alone::new(&[rich()], &layer());
     let path = union.root().join("a/b/big");
-    let file = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open(&path)
-        .unwrap();
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     for mode in [FallocateFlags::COLLAPSE_RANGE, FallocateFlags::INSERT_RANGE] {
         assert_eq!(
             rustix::fs::fallocate(&file, mode, 4096, 8192),

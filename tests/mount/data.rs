@@ -39,10 +39,12 @@ fn holes_are_seen_and_survive_copy_up() {
         return;
     }
     let size = 64 << 20;
-    let lower = layer()
-        .sparse("f", size, 32 << 20, "in the middle")
-        .sparse("hole", size, 0, "")
-        .sparse("tail", size, size - 4, "tail");
+    let lower = layer().sparse("f", size, 32 << 20, "in the middle").sparse("hole", size, 0, "").sparse(
+        "tail",
+        size,
+        size - 4,
+        "tail",
+    );
     let union = Alone::new(&[lower], &layer());
     for name in ["f", "hole", "tail"] {
         let (seen, real) = (union.root().join(name), union.stack.lowers[0].join(name));
@@ -50,15 +52,9 @@ fn holes_are_seen_and_survive_copy_up() {
         assert!(File::open(&seen).unwrap().metadata().unwrap().len() == size);
         fs::set_permissions(&seen, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let copy = union.stack.upper.as_ref().unwrap().0.join(name);
-        assert!(
-            fs::metadata(&copy).unwrap().blocks() * 512 < 1 << 20,
-            "{name}: the copy is not sparse"
-        );
+        assert!(fs::metadata(&copy).unwrap().blocks() * 512 < 1 << 20, "{name}: the copy is not sparse");
         assert_eq!(map_of(&seen), map_of(&real), "{name} after copy-up");
-        assert!(
-            fs::read(&seen).unwrap() == fs::read(&real).unwrap(),
-            "{name}: content"
-        );
+        assert!(fs::read(&seen).unwrap() == fs::read(&real).unwrap(), "{name}: content");
     }
     union.unmount();
 }
@@ -85,17 +81,10 @@ fn a_file_of_100_gigabytes() {
 
 #[test]
 fn sparse_files() {
-    let lower = layer()
-        .sparse("f", 1 << 20, 500_000, "data")
-        .sparse("g", 1 << 20, 0, "head");
+    let lower = layer().sparse("f", 1 << 20, 500_000, "data").sparse("g", 1 << 20, 0, "head");
     let steps = [
         write("f", 900_000, "more"),
-        fallocate(
-            "f",
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
-            0,
-            800_000,
-        ),
+        fallocate("f", FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 800_000),
         truncate("g", 2 << 20),
         write("g", 3 << 20, "far"),
         truncate("g", 1_000_001),
@@ -108,11 +97,7 @@ fn sparse_files() {
 #[test]
 fn mapped_writes_reach_the_file() {
     let map = call("write through a shared mapping", || {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("big")
-            .map_err(errno)?;
+        let file = OpenOptions::new().read(true).write(true).open("big").map_err(errno)?;
         let mapping = Mapping::shared(&file, 200_000, true).map_err(errno)?;
         mapping.write(0, b"start");
         mapping.write(123_456, b"middle");
@@ -121,32 +106,17 @@ fn mapped_writes_reach_the_file() {
         drop(mapping);
         drop(file);
         let data = fs::read("big").map_err(errno)?;
-        Ok(format!(
-            "{:?} {:?} {:?}",
-            &data[..6],
-            &data[123_455..123_463],
-            &data[199_990..]
-        ))
+        Ok(format!("{:?} {:?} {:?}", &data[..6], &data[123_455..123_463], &data[199_990..]))
     });
     let lower = layer().file("big", vec![b'.'; 200_000]).file("new", "");
-    let steps = [
-        map,
-        stat("big"),
-        put("copy", ""),
-        copy_range("big", "copy", 200_000),
-    ];
+    let steps = [map, stat("big"), put("copy", ""), copy_range("big", "copy", 200_000)];
     case().lower(lower).run(steps).check();
 }
 
 #[test]
 fn mapped_writes_to_a_new_file() {
     let map = call("map a new file", || {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open("n")
-            .map_err(errno)?;
+        let file = File::options().read(true).write(true).create_new(true).open("n").map_err(errno)?;
         file.set_len(10_000).map_err(errno)?;
         let mapping = Mapping::shared(&file, 10_000, true).map_err(errno)?;
         mapping.write(5_000, b"mapped");
@@ -166,11 +136,7 @@ fn direct_io() {
     let union = Alone::new(&[layer().file("f", vec![b'd'; 16384])], &layer());
     let path = union.root().join("f");
     let direct = |writable: bool| {
-        OpenOptions::new()
-            .read(true)
-            .write(writable)
-            .custom_flags(libc::O_DIRECT)
-            .open(&path)
+        OpenOptions::new().read(true).write(writable).custom_flags(libc::O_DIRECT).open(&path)
     };
     let mut space = vec![0_u8; 3 * 4096];
     let start = space.as_ptr().align_offset(4096);
@@ -184,12 +150,7 @@ fn direct_io() {
     let expected = [[b'd'; 4096], [b'D'; 4096], [b'd'; 4096], [b'd'; 4096]].concat();
     assert!(fs::read(&path).unwrap() == expected);
     // A buffered write and a direct read of the same file see each other.
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .write_all_at(b"buffered", 8192)
-        .unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"buffered", 8192).unwrap();
     reader.read_exact_at(page, 8192).unwrap();
     assert_eq!(&page[..8], b"buffered");
     drop((reader, writer));
@@ -198,9 +159,7 @@ fn direct_io() {
 
 #[test]
 fn copy_file_range_between_everything() {
-    let lower = layer()
-        .file("a", vec![b'a'; 70_000])
-        .file("b", vec![b'b'; 10_000]);
+    let lower = layer().file("a", vec![b'a'; 70_000]).file("b", vec![b'b'; 10_000]);
     let steps = [
         put("n", ""),
         copy_range("a", "n", 70_000),
@@ -224,19 +183,10 @@ fn locks_exclude() {
         Ok(format!("{refused:?} {granted:?}"))
     });
     let record = call("fcntl record locks of two processes", || {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("f")
-            .map_err(errno)?;
+        let file = OpenOptions::new().read(true).write(true).open("f").map_err(errno)?;
         rustix::fs::fcntl_lock(&file, FlockOperation::LockExclusive)?;
         let other = "import fcntl,sys\nf=open('f','r+')\ntry: fcntl.lockf(f,fcntl.LOCK_EX|fcntl.LOCK_NB); print('granted')\nexcept OSError as e: print(e.errno)";
-        let ask = || {
-            Command::new("python3")
-                .args(["-c", other])
-                .output()
-                .map_err(errno)
-        };
+        let ask = || Command::new("python3").args(["-c", other]).output().map_err(errno);
         let refused = ask()?;
         rustix::fs::fcntl_lock(&file, FlockOperation::Unlock)?;
         let granted = ask()?;
@@ -246,10 +196,7 @@ fn locks_exclude() {
             String::from_utf8_lossy(&granted.stdout)
         ))
     });
-    case()
-        .lower(one_file())
-        .run([flock.clone(), record.clone(), append("f", "!"), flock, record])
-        .check();
+    case().lower(one_file()).run([flock.clone(), record.clone(), append("f", "!"), flock, record]).check();
 }
 
 #[test]
@@ -264,11 +211,7 @@ fn programs_run_from_the_union() {
     let run = |name: &'static str| {
         call(name, move || {
             let done = Command::new(name).output().map_err(errno)?;
-            Ok(format!(
-                "{} {}",
-                done.status,
-                String::from_utf8_lossy(&done.stdout)
-            ))
+            Ok(format!("{} {}", done.status, String::from_utf8_lossy(&done.stdout)))
         })
     };
     let steps = [

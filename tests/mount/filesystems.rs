@@ -37,24 +37,15 @@ fn script() -> Vec<Op> {
 
 #[test]
 fn lowers_on_tmpfs() {
-    let stack = case()
-        .lower(content("top").on("tmpfs"))
-        .lower(content("bottom").on("tmpfs"))
-        .run(script());
+    let stack = case().lower(content("top").on("tmpfs")).lower(content("bottom").on("tmpfs")).run(script());
     stack.root_only("to mount filesystems").check();
 }
 
 #[test]
 fn every_layer_on_another_filesystem() {
-    let stack = case()
-        .lower(content("top").on("tmpfs"))
-        .lower(content("middle"))
-        .lower(content("bottom").on("ext4"));
-    stack
-        .run(script())
-        .root_only("to mount filesystems")
-        .kernel_only("numbers")
-        .check();
+    let stack =
+        case().lower(content("top").on("tmpfs")).lower(content("middle")).lower(content("bottom").on("ext4"));
+    stack.run(script()).root_only("to mount filesystems").kernel_only("numbers").check();
 }
 
 /// No writes to hard links: without xattrs the kernel has no index.
@@ -76,19 +67,10 @@ fn numbers_stay_apart_and_stay_the_same() {
     if !ours_or_skip() {
         return;
     }
-    let files = |name: &str| {
-        (0..30).fold(content(name), |layer, i| {
-            layer.file(&format!("many/{name}{i}"), "")
-        })
-    };
-    let mut union = Alone::new(
-        &[
-            files("top").on("tmpfs"),
-            files("bottom").on("tmpfs"),
-            files("last"),
-        ],
-        &layer(),
-    );
+    let files =
+        |name: &str| (0..30).fold(content(name), |layer, i| layer.file(&format!("many/{name}{i}"), ""));
+    let mut union =
+        Alone::new(&[files("top").on("tmpfs"), files("bottom").on("tmpfs"), files("last")], &layer());
     let root = union.root().to_owned();
     let numbers = || -> std::collections::BTreeMap<String, u64> {
         let names = std::fs::read_dir(root.join("many")).unwrap();
@@ -106,9 +88,6 @@ fn numbers_stay_apart_and_stay_the_same() {
     assert_eq!(numbers(), before, "after copy-up");
     union.remount();
     assert_eq!(numbers(), before, "after a remount");
-    assert_eq!(
-        crate::support::tree::snapshot(&root).readdir_lies,
-        Vec::<String>::new()
-    );
+    assert_eq!(crate::support::tree::snapshot(&root).readdir_lies, Vec::<String>::new());
     union.unmount();
 }

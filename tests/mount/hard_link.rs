@@ -58,14 +58,7 @@ fn across_layers_are_not_one_file() {
     case()
         .lower(top)
         .lower(linked())
-        .run([
-            append("b", "!"),
-            append("a", "?"),
-            read("e"),
-            read("d/c"),
-            stat("a"),
-            stat("b"),
-        ])
+        .run([append("b", "!"), append("a", "?"), read("e"), read("d/c"), stat("a"), stat("b")])
         .kernel_only("hidden names still count as links")
         .check();
 }
@@ -76,13 +69,7 @@ fn some_names_hidden() {
     case()
         .lower(top)
         .lower(linked())
-        .run([
-            stat("b"),
-            append("b", "!"),
-            put("a", "a"),
-            link("b", "d/c"),
-            stat("d/c"),
-        ])
+        .run([stat("b"), append("b", "!"), put("a", "a"), link("b", "d/c"), stat("d/c")])
         .kernel_only("hidden names still count as links")
         .check();
 }
@@ -92,9 +79,6 @@ fn many_names_made_and_dropped() {
     let names: Vec<String> = (0..60).map(|i| format!("d/n{i}")).collect();
     let links = names.iter().map(|name| link("a", name));
     let unlinks = names.iter().step_by(2).map(unlink);
-    let script = links
-        .chain([append("d/n7", "!")])
-        .chain(unlinks)
-        .chain([stat("a"), read("d/n59")]);
+    let script = links.chain([append("d/n7", "!")]).chain(unlinks).chain([stat("a"), read("d/n59")]);
     case().lower(linked()).run(script).check();
 }

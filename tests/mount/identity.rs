@@ -11,9 +11,7 @@ use crate::support::mode::Mode;
 use crate::support::subject::ours_or_skip;
 
 fn ino(path: impl AsRef<Path>) -> u64 {
-    fs::symlink_metadata(path.as_ref())
-        .unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display()))
-        .ino()
+    fs::symlink_metadata(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display())).ino()
 }
 
 fn union() -> Option<Alone> {
@@ -38,11 +36,7 @@ fn numbers_survive_copy_up_rename_and_remount() {
     let open = OpenOptions::new().write(true).open(root.join("f")).unwrap();
     open.write_at(b"!", 1).unwrap();
     assert_eq!(open.metadata().unwrap().ino(), before["f"]);
-    fs::set_permissions(
-        root.join("d"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o700),
-    )
-    .unwrap();
+    fs::set_permissions(root.join("d"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     fs::write(root.join("d/x"), "changed").unwrap();
     fs::write(root.join("m/1"), "changed").unwrap();
     fs::write(root.join("b"), "changed").unwrap();
@@ -71,10 +65,7 @@ fn numbers_survive_copy_up_rename_and_remount() {
     // Without root there is no attribute on symlinks and fifos to record their origin in.
     let recorded = |name: &str| Mode::current() == Mode::Root || !matches!(name, "ss" | "pp");
     for when in ["after rename", "after remount", "after another remount"] {
-        for (now, was) in moved
-            .into_iter()
-            .filter(|(now, _)| when == "after rename" || recorded(now))
-        {
+        for (now, was) in moved.into_iter().filter(|(now, _)| when == "after rename" || recorded(now)) {
             assert_eq!(ino(root.join(now)), before[was], "{now} {when}");
         }
         union.remount();
@@ -85,22 +76,10 @@ fn numbers_survive_copy_up_rename_and_remount() {
 #[test]
 fn numbers_are_those_of_the_layers() {
     let Some(union) = union() else { return };
-    for (name, layer) in [
-        ("f", 1),
-        ("d", 1),
-        ("d/x", 1),
-        ("m", 0),
-        ("m/1", 1),
-        ("m/2", 0),
-        ("s", 1),
-        ("p", 1),
-        ("b", 1),
-    ] {
-        assert_eq!(
-            ino(union.root().join(name)),
-            ino(union.stack.lowers[layer].join(name)),
-            "{name}"
-        );
+    for (name, layer) in
+        [("f", 1), ("d", 1), ("d/x", 1), ("m", 0), ("m/1", 1), ("m/2", 0), ("s", 1), ("p", 1), ("b", 1)]
+    {
+        assert_eq!(ino(union.root().join(name)), ino(union.stack.lowers[layer].join(name)), "{name}");
     }
     union.unmount();
 }
@@ -127,21 +106,12 @@ fn two_live_files_never_share_a_number() {
     let mut open = Vec::new();
     for i in 0..200 {
         let path = root.join("d/churn");
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .unwrap();
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         file.write_at(format!("content {i}").as_bytes(), 0).unwrap();
         fs::remove_file(&path).unwrap();
         match i % 3 {
-            0 => fs::create_dir(&path)
-                .and_then(|()| fs::remove_dir(&path))
-                .unwrap(),
-            1 => std::os::unix::fs::symlink("x", &path)
-                .and_then(|()| fs::remove_file(&path))
-                .unwrap(),
+            0 => fs::create_dir(&path).and_then(|()| fs::remove_dir(&path)).unwrap(),
+            1 => std::os::unix::fs::symlink("x", &path).and_then(|()| fs::remove_file(&path)).unwrap(),
             _ => {}
         }
         open.push(file);
@@ -150,15 +120,9 @@ fn two_live_files_never_share_a_number() {
     for (i, file) in open.iter().enumerate() {
         let meta = file.metadata().unwrap();
         assert!(meta.is_file() && meta.nlink() == 0, "file {i}: {meta:?}");
-        assert_eq!(
-            seen.insert(meta.ino(), i),
-            None,
-            "file {i} has the number of another"
-        );
+        assert_eq!(seen.insert(meta.ino(), i), None, "file {i} has the number of another");
         let mut data = [0; 32];
-        let n = file
-            .read_at(&mut data, 0)
-            .unwrap_or_else(|e| panic!("file {i}: {e}"));
+        let n = file.read_at(&mut data, 0).unwrap_or_else(|e| panic!("file {i}: {e}"));
         assert_eq!(&data[..n], format!("content {i}").as_bytes());
     }
     drop(open);
@@ -193,10 +157,7 @@ fn readdir_numbers_after_copy_up_under_a_listing() {
     fs::rename(root.join("d"), root.join("m/d")).unwrap();
     let tree = crate::support::tree::snapshot(&root);
     assert_eq!(tree.readdir_lies, Vec::<String>::new());
-    assert_eq!(
-        tree.paths(),
-        ["a", "b", "f", "m/", "m/1", "m/2", "m/d/", "m/d/x", "p", "s"]
-    );
+    assert_eq!(tree.paths(), ["a", "b", "f", "m/", "m/1", "m/2", "m/d/", "m/d/x", "p", "s"]);
     union.unmount();
 }
 
@@ -204,18 +165,10 @@ fn readdir_numbers_after_copy_up_under_a_listing() {
 fn dot_dot_is_the_parent_also_after_a_move() {
     let Some(union) = union() else { return };
     let root = union.root().to_owned();
-    assert_eq!(
-        crate::support::tree::snapshot(&root).dotdot_lies,
-        Vec::<String>::new(),
-        "before"
-    );
+    assert_eq!(crate::support::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "before");
     fs::rename(root.join("d"), root.join("m/d")).unwrap();
     fs::create_dir(root.join("n")).unwrap();
     fs::rename(root.join("m"), root.join("n/m")).unwrap();
-    assert_eq!(
-        crate::support::tree::snapshot(&root).dotdot_lies,
-        Vec::<String>::new(),
-        "after"
-    );
+    assert_eq!(crate::support::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "after");
     union.unmount();
 }

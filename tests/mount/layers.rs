@@ -7,10 +7,7 @@ use crate::support::op::*;
 #[test]
 fn one_layer() {
     let lower = layer().file("f", "f").file("d/x", "x").dir("e");
-    case()
-        .lower(lower)
-        .run([append("f", "!"), rename("d", "e/d"), put("n", "n"), rmdir("e")])
-        .check();
+    case().lower(lower).run([append("f", "!"), rename("d", "e/d"), put("n", "n"), rmdir("e")]).check();
 }
 
 #[test]
@@ -45,12 +42,7 @@ fn two_layers() {
 
 #[test]
 fn whiteouts_in_the_middle() {
-    let bottom = layer()
-        .file("a", "1")
-        .file("b", "1")
-        .file("d/x", "1")
-        .file("d/y", "1")
-        .file("e/x", "1");
+    let bottom = layer().file("a", "1").file("b", "1").file("d/x", "1").file("d/y", "1").file("e/x", "1");
     let middle = layer().whiteout("a").whiteout("b").whiteout("d/x").whiteout("e");
     let top = layer().file("b", "3").file("d/z", "3").file("e/new", "3");
     case()
@@ -74,20 +66,9 @@ fn whiteouts_in_the_middle() {
 
 #[test]
 fn opaque_directories_in_the_middle() {
-    let bottom = layer()
-        .file("d/x", "1")
-        .file("d/sub/y", "1")
-        .file("d/sub/deep/z", "1")
-        .file("e/sub/f", "1");
-    let middle = layer()
-        .opaque("d")
-        .file("d/sub/y2", "2")
-        .opaque("e/sub")
-        .file("e/kept", "2");
-    let top = layer()
-        .file("d/t", "3")
-        .file("d/sub/deep/t", "3")
-        .file("e/sub/g", "3");
+    let bottom = layer().file("d/x", "1").file("d/sub/y", "1").file("d/sub/deep/z", "1").file("e/sub/f", "1");
+    let middle = layer().opaque("d").file("d/sub/y2", "2").opaque("e/sub").file("e/kept", "2");
+    let top = layer().file("d/t", "3").file("d/sub/deep/t", "3").file("e/sub/g", "3");
     case()
         .lower(top)
         .lower(middle)
@@ -107,15 +88,9 @@ fn opaque_directories_in_the_middle() {
 
 #[test]
 fn files_between_directories_end_the_merge() {
-    let bottom = layer()
-        .file("d/hidden", "1")
-        .file("link/hidden", "1")
-        .file("gone/hidden", "1");
+    let bottom = layer().file("d/hidden", "1").file("link/hidden", "1").file("gone/hidden", "1");
     let middle = layer().file("d", "a file").symlink("d", "link").whiteout("gone");
-    let top = layer()
-        .file("d/seen", "3")
-        .file("link/seen", "3")
-        .file("gone/seen", "3");
+    let top = layer().file("d/seen", "3").file("link/seen", "3").file("gone/seen", "3");
     case()
         .lower(top)
         .lower(middle)
@@ -135,25 +110,13 @@ fn files_between_directories_end_the_merge() {
 
 #[test]
 fn attributes_come_from_the_top() {
-    let bottom = layer()
-        .file("d/1", "1")
-        .mode("d", 0o777)
-        .xattr("d", "user.bottom", "1")
-        .mtime("d", 600_000_000);
-    let top = layer()
-        .file("d/2", "2")
-        .mode("d", 0o700)
-        .xattr("d", "user.top", "2")
-        .mtime("d", 600_000_001);
+    let bottom =
+        layer().file("d/1", "1").mode("d", 0o777).xattr("d", "user.bottom", "1").mtime("d", 600_000_000);
+    let top = layer().file("d/2", "2").mode("d", 0o700).xattr("d", "user.top", "2").mtime("d", 600_000_001);
     case()
         .lower(top)
         .lower(bottom)
-        .run([
-            stat("d"),
-            getxattr("d", "user.bottom"),
-            chmod("d", 0o711),
-            append("d/1", "!"),
-        ])
+        .run([stat("d"), getxattr("d", "user.bottom"), chmod("d", 0o711), append("d/1", "!")])
         .check();
 }
 
@@ -200,14 +163,9 @@ fn stack_of(height: usize) -> Case {
             .file("common", format!("layer {i}"))
             .file(&format!("d/own{i}"), format!("{i}"))
             .file(&format!("d/next{i}"), "");
-        let own = if i > 0 {
-            own.whiteout(&format!("d/next{}", i - 1))
-        } else {
-            own
-        };
+        let own = if i > 0 { own.whiteout(&format!("d/next{}", i - 1)) } else { own };
         if i.is_multiple_of(7) {
-            own.file(&format!("deep/1/2/f{i}"), format!("{i}"))
-                .file("deep/1/2/common", format!("{i}"))
+            own.file(&format!("deep/1/2/f{i}"), format!("{i}")).file("deep/1/2/common", format!("{i}"))
         } else {
             own
         }

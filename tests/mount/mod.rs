@@ -63,14 +63,8 @@ fn every_kind() -> Case {
         .file("mm/both", "bottom")
         .file("o/hidden", "hidden")
         .file("hollow/w", "w");
-    let middle = layer()
-        .file("m/0", "middle")
-        .file("m/both", "middle")
-        .file("m2/0", "middle 2");
-    let middle = middle
-        .file("mm/0", "middle")
-        .file("mm/both", "middle")
-        .mode("mm", 0o750);
+    let middle = layer().file("m/0", "middle").file("m/both", "middle").file("m2/0", "middle 2");
+    let middle = middle.file("mm/0", "middle").file("mm/both", "middle").mode("mm", 0o750);
     let upper = layer()
         .file("c", "new c")
         .file("c2", "new c2")

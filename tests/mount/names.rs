@@ -114,14 +114,8 @@ fn directories_with_long_paths_move_to_other_directories() {
     std::fs::rename(root.join(&long).join("d"), root.join("e/d")).unwrap();
     std::fs::rename(root.join("e"), root.join(&long).join("e")).unwrap();
     for _ in 0..2 {
-        assert_eq!(
-            std::fs::read_to_string(root.join(&long).join("e/d/f")).unwrap(),
-            "data"
-        );
-        assert_eq!(
-            std::fs::read_to_string(root.join(&long).join("e/x")).unwrap(),
-            "x"
-        );
+        assert_eq!(std::fs::read_to_string(root.join(&long).join("e/d/f")).unwrap(), "data");
+        assert_eq!(std::fs::read_to_string(root.join(&long).join("e/x")).unwrap(), "x");
         union.remount();
     }
     union.unmount();

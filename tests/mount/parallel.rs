@@ -33,9 +33,7 @@ fn a_file_is_copied_up_once() {
     if !ours_or_skip() {
         return;
     }
-    let lower = (0..40).fold(layer(), |layer, i| {
-        layer.file(&format!("d/f{i}"), "x".repeat(200_000))
-    });
+    let lower = (0..40).fold(layer(), |layer, i| layer.file(&format!("d/f{i}"), "x".repeat(200_000)));
     let mut union = Alone::new(&[lower], &layer());
     let root = union.root().to_owned();
     for i in 0..40 {
@@ -72,11 +70,7 @@ fn one_creation_wins() {
             let path = root.join(format!("d/new{round}"));
             let won = match thread % 3 {
                 0 => fs::create_dir(&path).is_ok(),
-                1 => OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .open(&path)
-                    .is_ok(),
+                1 => OpenOptions::new().write(true).create_new(true).open(&path).is_ok(),
                 _ => std::os::unix::fs::symlink("x", &path).is_ok(),
             };
             wins.fetch_add(usize::from(won), std::sync::atomic::Ordering::SeqCst);
@@ -113,27 +107,17 @@ fn busy(thread: usize) -> std::io::Result<()> {
 fn threads_in_their_own_directories_leave_what_one_would() {
     let fill = |from: usize, to: usize| {
         let each = move |layer: crate::support::layer::Layer, thread: usize| {
-            (from..to).fold(layer, |layer, i| {
-                layer.file(&format!("t{thread}/sub/f{i}"), format!("{i}"))
-            })
+            (from..to).fold(layer, |layer, i| layer.file(&format!("t{thread}/sub/f{i}"), format!("{i}")))
         };
         (0..THREADS).fold(layer().file("shared/f", ""), each)
     };
     // The threads are children of the script's thread and share its working directory.
     let all = call("everybody at once", || {
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS)
-                .map(|thread| scope.spawn(move || busy(thread)))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().expect("no panic").map_err(errno))
+            let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || busy(thread))).collect();
+            threads.into_iter().try_for_each(|thread| thread.join().expect("no panic").map_err(errno))
         })?;
         Ok("done".into())
     });
-    case()
-        .lower(fill(0, 15))
-        .lower(fill(10, 25))
-        .run([all, list("shared")])
-        .check();
+    case().lower(fill(0, 15)).lower(fill(10, 25)).run([all, list("shared")]).check();
 }

@@ -99,13 +99,7 @@ impl Random {
 /// The stack of every kind with some lower hard links added.
 fn stack() -> Case {
     every_kind()
-        .lower(
-            layer()
-                .file("l1", "linked")
-                .hard_link("l1", "l2")
-                .dir("d")
-                .hard_link("l1", "d/l3"),
-        )
+        .lower(layer().file("l1", "linked").hard_link("l1", "l2").dir("d").hard_link("l1", "d/l3"))
         .cold_only()
 }
 
@@ -141,9 +135,7 @@ fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     let Ok(asked) = std::env::var("UNIONFUSE_TEST_SEEDS") else {
         return default;
     };
-    let bounds = asked
-        .split_once("..")
-        .and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    let bounds = asked.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     bounds.unwrap_or_else(|| panic!("UNIONFUSE_TEST_SEEDS={asked}: expected FROM..TO"))
 }
 

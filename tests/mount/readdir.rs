@@ -15,9 +15,7 @@ use crate::support::subject::ours_or_skip;
 fn tally(dir: &Path) -> BTreeMap<String, usize> {
     let mut seen = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
-        *seen
-            .entry(entry.unwrap().file_name().into_string().unwrap())
-            .or_insert(0) += 1;
+        *seen.entry(entry.unwrap().file_name().into_string().unwrap()).or_insert(0) += 1;
     }
     seen
 }
@@ -52,10 +50,7 @@ fn merged_directory_of(each: usize) {
         fill(&stack.lowers[1].join("d"), each / 2..each + each / 2);
     });
     let dir = union.root().join("d");
-    assert!(
-        tally(&dir) == names(0..each + each / 2),
-        "first pass over {each} entries"
-    );
+    assert!(tally(&dir) == names(0..each + each / 2), "first pass over {each} entries");
     fill(&dir, each + each / 2..each + each / 2 + 10);
     fs::remove_file(dir.join("file0000003")).unwrap();
     let mut expected = names(0..each + each / 2 + 10);
@@ -81,10 +76,9 @@ fn a_million_entries() {
     match std::env::var_os("UNIONFUSE_TEST_LONG") {
         Some(_) if ours_or_skip() => merged_directory_of(700_000),
         Some(_) => {}
-        None => skip(
-            &test_name(),
-            "takes minutes; set UNIONFUSE_TEST_LONG=1 (and UNIONFUSE_TEST_TIMEOUT=1200)",
-        ),
+        None => {
+            skip(&test_name(), "takes minutes; set UNIONFUSE_TEST_LONG=1 (and UNIONFUSE_TEST_TIMEOUT=1200)")
+        }
     }
 }
 
@@ -94,9 +88,7 @@ fn entries_that_stay_are_listed_once_while_others_come_and_go() {
     if !ours_or_skip() {
         return;
     }
-    let lower = (0..3000)
-        .fold(layer(), |layer, i| layer.file(&format!("d/lower{i}"), ""))
-        .dir("pure");
+    let lower = (0..3000).fold(layer(), |layer, i| layer.file(&format!("d/lower{i}"), "")).dir("pure");
     let top = layer().file("d/top", "");
     let union = Alone::new(&[top, lower], &layer());
     for dir in [union.root().join("d"), union.root().join("pure")] {
@@ -115,11 +107,7 @@ fn entries_that_stay_are_listed_once_while_others_come_and_go() {
         }
         let lower = if dir.ends_with("d") { 3000 } else { 0 };
         assert_eq!(stayed.len(), 500 + lower, "{}", dir.display());
-        assert!(
-            stayed.values().all(|times| *times == 1),
-            "{}: listed twice: {stayed:?}",
-            dir.display()
-        );
+        assert!(stayed.values().all(|times| *times == 1), "{}: listed twice: {stayed:?}", dir.display());
     }
     union.unmount();
 }
@@ -159,14 +147,9 @@ fn a_removed_directory_that_is_still_open_is_empty() {
         let fd = rustix::fs::open("e", flags, rustix::fs::Mode::empty())?;
         fs::remove_dir("e").map_err(io)?;
         let mut buffer = Vec::with_capacity(4096);
-        let listed = rustix::fs::RawDir::new(&fd, buffer.spare_capacity_mut())
-            .next()
-            .is_some();
+        let listed = rustix::fs::RawDir::new(&fd, buffer.spare_capacity_mut()).next().is_some();
         let created = rustix::fs::mkdirat(&fd, "x", rustix::fs::Mode::RWXU);
         Ok(format!("listed anything: {listed}; create: {created:?}"))
     });
-    case()
-        .lower(layer().dir("e").file("f", ""))
-        .run([look, stat("e"), mkdir("e"), list("e")])
-        .check();
+    case().lower(layer().dir("e").file("f", "")).run([look, stat("e"), mkdir("e"), list("e")]).check();
 }

@@ -35,11 +35,7 @@ scripts! {
 #[test]
 fn whiteouts_never_show() {
     let bottom = layer().file("a", "a").file("d/b", "b").file("d/c", "c");
-    let top = layer()
-        .whiteout("a")
-        .whiteout("d/b")
-        .whiteout("never_was")
-        .whiteout("d/never_was");
+    let top = layer().whiteout("a").whiteout("d/b").whiteout("never_was").whiteout("d/never_was");
     case()
         .lower(top)
         .lower(bottom)
@@ -59,18 +55,11 @@ fn whiteouts_never_show() {
 fn rmdir_of_a_lower_directory_that_holds_only_whiteouts() {
     let bottom = layer().file("d/a", "a").file("d/b", "b");
     let top = layer().whiteout("d/a").whiteout("d/b");
-    case()
-        .lower(top)
-        .lower(bottom)
-        .run([list("d"), rmdir("d"), stat("d"), mkdir("d"), list("d")])
-        .check();
+    case().lower(top).lower(bottom).run([list("d"), rmdir("d"), stat("d"), mkdir("d"), list("d")]).check();
 }
 
 #[test]
 fn thousands_of_deletions() {
     let lower = (0..2000).fold(layer(), |layer, i| layer.file(&format!("d/{i}"), ""));
-    case()
-        .lower(lower)
-        .run([remove_tree("d"), stat("d"), mkdir("d"), list("d")])
-        .check();
+    case().lower(lower).run([remove_tree("d"), stat("d"), mkdir("d"), list("d")]).check();
 }

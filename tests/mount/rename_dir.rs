@@ -85,10 +85,7 @@ scripts! {
 
 #[test]
 fn redirect_through_a_stack_of_merged_directories() {
-    let bottom = layer()
-        .file("a/b/c/deep", "bottom")
-        .file("a/b/c/both", "bottom")
-        .file("x/y", "y");
+    let bottom = layer().file("a/b/c/deep", "bottom").file("a/b/c/both", "bottom").file("x/y", "y");
     let middle = layer().file("a/b/c/both", "middle").file("a/b/middle", "middle");
     let top = layer().file("a/top", "top").whiteout("a/b/middle");
     case()
@@ -112,10 +109,7 @@ fn redirect_through_a_stack_of_merged_directories() {
 #[test]
 fn redirects_in_lower_layers_are_followed() {
     let redirect = "trusted.overlay.redirect";
-    let bottom = layer()
-        .file("old/data", "data")
-        .file("old/sub/more", "more")
-        .file("p/q/r", "r");
+    let bottom = layer().file("old/data", "data").file("old/sub/more", "more").file("p/q/r", "r");
     let top = layer()
         .dir("renamed")
         .xattr("renamed", redirect, "old")

@@ -84,13 +84,8 @@ fn umask_applies() {
 
 #[test]
 fn writing_clears_setuid() {
-    as_others([
-        user(write("setuid", 0, "P")),
-        stat("setuid"),
-        user(append("mine", "!")),
-        stat("mine"),
-    ])
-    .check();
+    as_others([user(write("setuid", 0, "P")), stat("setuid"), user(append("mine", "!")), stat("mine")])
+        .check();
 }
 
 /// Linux since 6.2: the bit means something only to members of the group.
@@ -108,13 +103,7 @@ fn writing_by_a_stranger_to_the_group_clears_setgid_without_execute_too() {
 
 #[test]
 fn writing_as_root_keeps_setuid() {
-    as_others([
-        write("setuid", 0, "P"),
-        stat("setuid"),
-        truncate("mine", 1),
-        stat("mine"),
-    ])
-    .check();
+    as_others([write("setuid", 0, "P"), stat("setuid"), truncate("mine", 1), stat("mine")]).check();
 }
 
 #[test]
@@ -132,24 +121,13 @@ fn writing_through_an_open_file_clears_setuid() {
 
 #[test]
 fn truncating_clears_setuid() {
-    as_others([
-        user(truncate("setuid", 1)),
-        stat("setuid"),
-        user(truncate("mine", 100)),
-        stat("mine"),
-    ])
-    .check();
+    as_others([user(truncate("setuid", 1)), stat("setuid"), user(truncate("mine", 100)), stat("mine")])
+        .check();
 }
 
 #[test]
 fn truncating_open_clears_setuid() {
-    as_others([
-        user(put("setuid", "all new")),
-        stat("setuid"),
-        user(put("mine", "")),
-        stat("mine"),
-    ])
-    .check();
+    as_others([user(put("setuid", "all new")), stat("setuid"), user(put("mine", "")), stat("mine")]).check();
 }
 
 #[test]
@@ -238,12 +216,7 @@ fn permissions_are_checked() {
         user(setxattr("readonly", "user.x", "")),
         user(setxattr("mine", "trusted.x", "")),
         user(link("private", "open/link")),
-        user(mknod(
-            "open/dev",
-            rustix::fs::FileType::CharacterDevice,
-            0o666,
-            (1, 3),
-        )),
+        user(mknod("open/dev", rustix::fs::FileType::CharacterDevice, 0o666, (1, 3))),
         user(mknod("open/fifo", rustix::fs::FileType::Fifo, 0o600, (0, 0))),
     ])
     .check();

@@ -54,11 +54,7 @@ fn the_kernel_of_a_user_namespace_reads_our_upper() {
     });
     union.unmount();
     let seen = seen.expect("the kernel mounted it");
-    let comparison = Comparison {
-        left: ("ours", &live),
-        right: ("kernel", &seen),
-        origins: None,
-        same_subject: false,
-    };
+    let comparison =
+        Comparison { left: ("ours", &live), right: ("kernel", &seen), origins: None, same_subject: false };
     assert_eq!(comparison.differences(), Vec::<String>::new());
 }

@@ -71,10 +71,7 @@ fn a_fifo_carries_data() {
     let talk = call("write into and read from the fifo", || {
         let writer = std::thread::spawn(|| std::fs::write("p", "through the fifo"));
         let heard = std::fs::read_to_string("p").map_err(crate::support::run::errno)?;
-        writer
-            .join()
-            .expect("the writer ends")
-            .map_err(crate::support::run::errno)?;
+        writer.join().expect("the writer ends").map_err(crate::support::run::errno)?;
         Ok(heard)
     });
     // The writer's thread is born in the script's thread and shares its working directory.

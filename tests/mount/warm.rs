@@ -26,10 +26,7 @@ fn tar(dir: &Path) -> u64 {
         } else if meta.is_file() {
             total += fs::read(&path).unwrap().len() as u64;
         }
-        assert_eq!(
-            fs::symlink_metadata(&path).unwrap().mtime_nsec(),
-            meta.mtime_nsec()
-        );
+        assert_eq!(fs::symlink_metadata(&path).unwrap().mtime_nsec(), meta.mtime_nsec());
     }
     total
 }
@@ -39,11 +36,7 @@ fn find(dir: &Path) -> usize {
     let mut total = 0;
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        total += 1 + if fs::symlink_metadata(&path).unwrap().is_dir() {
-            find(&path)
-        } else {
-            0
-        };
+        total += 1 + if fs::symlink_metadata(&path).unwrap().is_dir() { find(&path) } else { 0 };
     }
     total
 }
@@ -59,18 +52,12 @@ fn union_and_trace() -> Option<(Alone, Trace)> {
     let fill = |name: &str| {
         (0..40).fold(layer(), |layer, i| {
             layer
-                .file(
-                    &format!("{name}/{}/f{i}", i % 5),
-                    format!("content {i}").repeat(i * 30),
-                )
+                .file(&format!("{name}/{}/f{i}", i % 5), format!("content {i}").repeat(i * 30))
                 .file(&format!("merged/{}/{name}{i}", i % 3), "m")
                 .symlink("target", &format!("{name}/s{i}"))
         })
     };
-    let upper = layer()
-        .file("merged/1/up", "up")
-        .file("up/u", "u")
-        .whiteout("merged/0/top0");
+    let upper = layer().file("merged/1/up", "up").file("up/u", "u").whiteout("merged/0/top0");
     let union = Alone::new(&[fill("top"), fill("bottom")], &upper);
     match Trace::of(union.root()) {
         Ok(trace) => Some((union, trace)),
@@ -120,10 +107,7 @@ fn a_second_walk_sends_no_request() {
     let first = tar(union.root());
     fs::metadata(union.root()).unwrap();
     let cold = counts(&trace);
-    assert!(
-        cold.contains_key("FUSE_READ"),
-        "the tracer sees requests: {cold:?}"
-    );
+    assert!(cold.contains_key("FUSE_READ"), "the tracer sees requests: {cold:?}");
     trace.clear();
     assert_eq!(tar(union.root()), first);
     assert_eq!(counts(&trace), BTreeMap::new(), "requests of the second walk");
@@ -154,25 +138,10 @@ fn missing_names_are_asked_for_once() {
     let Some((union, trace)) = union_and_trace() else {
         return;
     };
-    let missing = [
-        "nothing",
-        "top/nothing",
-        "merged/0/top0",
-        "merged/nothing",
-        "up/nothing",
-    ];
-    let look = || {
-        missing
-            .iter()
-            .filter(|name| union.root().join(name).exists())
-            .count()
-    };
+    let missing = ["nothing", "top/nothing", "merged/0/top0", "merged/nothing", "up/nothing"];
+    let look = || missing.iter().filter(|name| union.root().join(name).exists()).count();
     assert_eq!(look(), 0);
-    assert!(
-        counts(&trace).contains_key("FUSE_LOOKUP"),
-        "the tracer sees requests: {:?}",
-        counts(&trace)
-    );
+    assert!(counts(&trace).contains_key("FUSE_LOOKUP"), "the tracer sees requests: {:?}", counts(&trace));
     trace.clear();
     assert_eq!(look(), 0);
     assert_eq!(counts(&trace), BTreeMap::new());

@@ -33,11 +33,7 @@ fn user_attributes() {
 
 #[test]
 fn marks_stay_hidden() {
-    let bottom = layer()
-        .file("d/x", "x")
-        .file("o/hidden", "")
-        .file("l", "linked")
-        .hard_link("l", "l2");
+    let bottom = layer().file("d/x", "x").file("o/hidden", "").file("l", "linked").hard_link("l", "l2");
     let top = layer().opaque("o").file("o/seen", "");
     let steps = [
         rename("d", "renamed"),
@@ -67,11 +63,7 @@ fn marks_set_by_users_are_only_data() {
         setxattr("f", "trusted.overlay.metacopy", ""),
         read("f"),
     ];
-    case()
-        .lower(super::one_file())
-        .run(steps)
-        .root_only("trusted xattrs")
-        .check();
+    case().lower(super::one_file()).run(steps).root_only("trusted xattrs").check();
 }
 
 #[test]

@@ -25,12 +25,7 @@ impl Alone {
         lowers.iter().zip(&dirs).for_each(|(layer, dir)| layer.build(dir));
         let stack = fresh_stack(&area.dir("alone"), &dirs);
         upper.build(&stack.upper.as_ref().expect("fresh stacks are writable").0);
-        let mut alone = Alone {
-            stack,
-            mount: None,
-            _watchdog: watchdog,
-            _area: area,
-        };
+        let mut alone = Alone { stack, mount: None, _watchdog: watchdog, _area: area };
         alone.mount();
         alone
     }
@@ -56,10 +51,6 @@ impl Alone {
     }
 
     fn mount(&mut self) {
-        self.mount = Some(
-            super::ours::Ours
-                .mount(&self.stack)
-                .unwrap_or_else(|e| panic!("{e}")),
-        );
+        self.mount = Some(super::ours::Ours.mount(&self.stack).unwrap_or_else(|e| panic!("{e}")));
     }
 }

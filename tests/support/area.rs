@@ -20,19 +20,12 @@ pub struct Area {
 
 impl Area {
     pub fn new() -> Area {
-        let home = tempfile::Builder::new()
-            .prefix("unionfuse-")
-            .tempdir()
-            .expect("a temporary directory");
+        let home = tempfile::Builder::new().prefix("unionfuse-").tempdir().expect("a temporary directory");
         // Scripts also run as other users, who must be able to walk down to the mount.
         set_mode(home.path(), 0o755);
         let path = home.path().join("fs");
         std::fs::create_dir(&path).expect("mkdir in a fresh directory");
-        let area = Area {
-            path,
-            filesystems: RefCell::default(),
-            home,
-        };
+        let area = Area { path, filesystems: RefCell::default(), home };
         if let Ok(kind) = std::env::var("UNIONFUSE_TEST_FS") {
             area.mount_fresh(&kind, &area.path);
         }
@@ -72,20 +65,11 @@ impl Area {
     }
 
     fn mount_fresh(&self, kind: &str, path: &Path) {
-        assert_eq!(
-            Mode::current(),
-            Mode::Root,
-            "a fresh {kind} needs root to mount it"
-        );
+        assert_eq!(Mode::current(), Mode::Root, "a fresh {kind} needs root to mount it");
         if kind == "tmpfs" {
-            run(Command::new("mount")
-                .args(["-t", "tmpfs", "-o", "size=4g", "tmpfs"])
-                .arg(path));
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=4g", "tmpfs"]).arg(path));
         } else {
-            let image = self
-                .home
-                .path()
-                .join(format!("image{}", self.filesystems.borrow().len()));
+            let image = self.home.path().join(format!("image{}", self.filesystems.borrow().len()));
             let file = std::fs::File::create(&image).expect("an image file");
             file.set_len(4 << 30).expect("a sparse image file");
             let quiet: &[&str] = if kind == "ext4" { &["-q", "-F"] } else { &["-q"] };
@@ -98,19 +82,13 @@ impl Area {
 
     /// Mounts a squashfs of `contents` (without extended attributes) at `path`.
     fn mount_packed(&self, contents: &Path, path: &Path) {
-        let image = self
-            .home
-            .path()
-            .join(format!("image{}", self.filesystems.borrow().len()));
+        let image = self.home.path().join(format!("image{}", self.filesystems.borrow().len()));
         run(Command::new("mksquashfs").arg(contents).arg(&image).args([
             "-quiet",
             "-no-xattrs",
             "-no-progress",
         ]));
-        run(Command::new("mount")
-            .args(["-o", "loop,ro"])
-            .arg(&image)
-            .arg(path));
+        run(Command::new("mount").args(["-o", "loop,ro"]).arg(&image).arg(path));
         self.filesystems.borrow_mut().push(path.to_owned());
     }
 }
@@ -133,9 +111,5 @@ fn set_mode(path: &Path, mode: u32) {
 
 fn run(command: &mut Command) {
     let done = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(
-        done.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
 }

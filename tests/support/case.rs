@@ -89,18 +89,9 @@ impl Case {
         }
         let failures = self.differences();
         if !failures.is_empty() {
-            let script: Vec<_> = self
-                .script
-                .iter()
-                .take(60)
-                .map(|op| format!("    {op:?}"))
-                .collect();
+            let script: Vec<_> = self.script.iter().take(60).map(|op| format!("    {op:?}")).collect();
             let shown = failures[..failures.len().min(SHOWN)].join("\n  ");
-            panic!(
-                "{} differences; script:\n{}\n  {shown}",
-                failures.len(),
-                script.join("\n")
-            );
+            panic!("{} differences; script:\n{}\n  {shown}", failures.len(), script.join("\n"));
         }
     }
 
@@ -109,9 +100,7 @@ impl Case {
             return Some(format!("needs root: {why} (running as {:?})", Mode::current()));
         }
         let plain = subjects().iter().any(|subject| !subject.keeps_numbers());
-        self.kernel_only
-            .filter(|_| plain)
-            .map(|why| format!("needs the kernel's overlayfs as oracle: {why}"))
+        self.kernel_only.filter(|_| plain).map(|why| format!("needs the kernel's overlayfs as oracle: {why}"))
     }
 
     /// Everything in which the subjects differ.
@@ -148,11 +137,7 @@ fn changes(dir: &Path, before: &BTreeMap<Vec<u8>, String>) -> Vec<String> {
     let mut changes = Vec::new();
     for (path, was) in before.iter().filter(|(path, was)| after.get(*path) != Some(was)) {
         let now = after.get(path).map_or("gone", String::as_str);
-        changes.push(format!(
-            "lower {} changed: {}: {was} -> {now}",
-            dir.display(),
-            show(path)
-        ));
+        changes.push(format!("lower {} changed: {}: {was} -> {now}", dir.display(), show(path)));
     }
     for path in after.keys().filter(|path| !before.contains_key(*path)) {
         changes.push(format!("lower {} gained {}", dir.display(), show(path)));
@@ -165,9 +150,7 @@ fn origins(lowers: &[PathBuf]) -> BTreeMap<u64, String> {
     let mut origins = BTreeMap::new();
     for (i, dir) in lowers.iter().enumerate() {
         for (path, entry) in snapshot(dir).entries {
-            origins
-                .entry(entry.stat.st_ino)
-                .or_insert_with(|| format!("l{i}:/{}", show(&path)));
+            origins.entry(entry.stat.st_ino).or_insert_with(|| format!("l{i}:/{}", show(&path)));
         }
     }
     origins

@@ -57,14 +57,8 @@ fn mount_once(stack: &Stack) -> Result<Mount, (String, Errno)> {
     rustix::mount::fsconfig_create(&context).map_err(failed("fsconfig_create"))?;
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
         .map_err(failed("fsmount"))?;
-    rustix::mount::move_mount(
-        &mount,
-        "",
-        CWD,
-        &stack.point,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .map_err(failed("move_mount"))?;
+    rustix::mount::move_mount(&mount, "", CWD, &stack.point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .map_err(failed("move_mount"))?;
     Ok(Mount::new(&stack.point, Backing::Kernel))
 }
 
@@ -75,12 +69,7 @@ fn failed(what: &str) -> impl Fn(Errno) -> (String, Errno) {
 /// The semantics we promise. In a user namespace the kernel has neither redirects nor an index.
 fn options() -> &'static [(&'static str, &'static str)] {
     match Mode::current() {
-        Mode::Root => &[
-            ("redirect_dir", "on"),
-            ("index", "on"),
-            ("metacopy", "off"),
-            ("xino", "on"),
-        ],
+        Mode::Root => &[("redirect_dir", "on"), ("index", "on"), ("metacopy", "off"), ("xino", "on")],
         Mode::User | Mode::UserNs => &[],
     }
 }

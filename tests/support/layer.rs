@@ -76,9 +76,7 @@ impl Layer {
     }
     /// A file of `size` bytes, all hole but for `data` at `at`.
     pub fn sparse(self, path: &str, size: u64, at: u64, data: &str) -> Self {
-        self.file(path, "")
-            .op(op::truncate(path, size))
-            .op(op::write(path, at, data))
+        self.file(path, "").op(op::truncate(path, size)).op(op::write(path, at, data))
     }
     pub fn op(mut self, op: Op) -> Self {
         self.steps.push(op);
@@ -122,11 +120,7 @@ impl Layer {
 
 /// Only real root can write `trusted.*`.
 fn opaque_mark() -> &'static str {
-    if Mode::current() == Mode::Root {
-        "trusted.overlay.opaque"
-    } else {
-        "user.overlay.opaque"
-    }
+    if Mode::current() == Mode::Root { "trusted.overlay.opaque" } else { "user.overlay.opaque" }
 }
 
 /// The path a step brings into being.
@@ -139,11 +133,7 @@ fn made_by(step: &Op) -> Option<&Name> {
 }
 
 fn parents_of(path: &Name) -> impl Iterator<Item = &[u8]> {
-    path.0
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'/')
-        .map(|(end, _)| &path.0[..end])
+    path.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| &path.0[..end])
 }
 
 /// Gives everything under `dir`, itself included, the layers' time.
@@ -159,14 +149,8 @@ fn stamp(dir: &Path) {
 }
 
 fn stamp_one(path: &Path) {
-    let at = Timespec {
-        tv_sec: LAYER_TIME,
-        tv_nsec: 987_654_321,
-    };
-    let times = Timestamps {
-        last_access: at,
-        last_modification: at,
-    };
+    let at = Timespec { tv_sec: LAYER_TIME, tv_nsec: 987_654_321 };
+    let times = Timestamps { last_access: at, last_modification: at };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
         .unwrap_or_else(|e| panic!("utimensat {}: {e}", path.display()));
 }

@@ -17,32 +17,19 @@ impl Mapping {
     pub fn shared(file: &File, length: usize, writable: bool) -> io::Result<Mapping> {
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
-        let address = unsafe {
-            libc::mmap(
-                null_mut(),
-                length,
-                protection,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
+        let address =
+            unsafe { libc::mmap(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Mapping {
-            address: address.cast(),
-            length,
-        })
+        Ok(Mapping { address: address.cast(), length })
     }
 
     /// A copy of `len` bytes at `at`.
     pub fn read(&self, at: usize, len: usize) -> Vec<u8> {
         assert!(at + len <= self.length);
         // SAFETY: in bounds; volatile, because the bytes may change under us.
-        (at..at + len)
-            .map(|i| unsafe { self.address.add(i).read_volatile() })
-            .collect()
+        (at..at + len).map(|i| unsafe { self.address.add(i).read_volatile() }).collect()
     }
 
     /// Stores `data` at `at`; the mapping must be writable.

@@ -33,11 +33,7 @@ fn detect() -> Mode {
         return Mode::User;
     }
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    if map.split_whitespace().eq(["0", "0", "4294967295"]) {
-        Mode::Root
-    } else {
-        Mode::UserNs
-    }
+    if map.split_whitespace().eq(["0", "0", "4294967295"]) { Mode::Root } else { Mode::UserNs }
 }
 
 /// Says that `test` did not run.
@@ -47,9 +43,7 @@ pub fn skip(test: &str, reason: &str) {
 
 /// A line on the real stderr: libtest captures what the macros print in passing tests.
 pub fn announce(line: &str) {
-    std::io::stderr()
-        .write_all(format!("{line}\n").as_bytes())
-        .expect("stderr is writable");
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).expect("stderr is writable");
 }
 
 /// The running test's name, as libtest names its thread.

@@ -33,11 +33,7 @@ pub struct Mount {
 
 impl Mount {
     pub fn new(point: &Path, backing: Backing) -> Mount {
-        Mount {
-            point: point.to_owned(),
-            backing,
-            live: true,
-        }
+        Mount { point: point.to_owned(), backing, live: true }
     }
 
     pub fn root(&self) -> &Path {
@@ -78,10 +74,9 @@ fn await_end(point: &Path, pids: &[i32], start: Instant) {
             kill_daemons(point);
             // A copy of our mount namespace, made by a container or `unshare -m` meanwhile, holds the mount too.
             match mounted_elsewhere(point) {
-                true => announce(&format!(
-                    "NOTE: {}: still mounted in another mount namespace",
-                    point.display()
-                )),
+                true => {
+                    announce(&format!("NOTE: {}: still mounted in another mount namespace", point.display()))
+                }
                 false => panic!("{}: unmounted, but the daemon lives on", point.display()),
             }
         }
@@ -92,9 +87,7 @@ fn await_end(point: &Path, pids: &[i32], start: Instant) {
 
 fn mounted_elsewhere(point: &Path) -> bool {
     let mounted = |text: String| {
-        text.lines()
-            .filter_map(|line| line.split(' ').nth(4))
-            .any(|at| Path::new(at) == point)
+        text.lines().filter_map(|line| line.split(' ').nth(4)).any(|at| Path::new(at) == point)
     };
     let mut all = std::fs::read_dir("/proc").expect("/proc").flatten();
     all.any(|process| std::fs::read_to_string(process.path().join("mountinfo")).is_ok_and(mounted))
@@ -133,16 +126,8 @@ fn unmount_once(point: &Path, backing: Backing) -> Result<(), String> {
 }
 
 fn fusermount(point: &Path, how: &[&str]) -> Result<(), String> {
-    let done = Command::new("fusermount3")
-        .args(how)
-        .arg(point)
-        .output()
-        .map_err(|e| e.to_string())?;
-    if done.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&done.stderr).into_owned())
-    }
+    let done = Command::new("fusermount3").args(how).arg(point).output().map_err(|e| e.to_string())?;
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
 }
 
 /// Takes the mount away at once, whoever still uses it; FORCE makes requests that wait for a daemon fail.
@@ -178,11 +163,8 @@ fn kill_daemons(point: &Path) {
 /// Kills every daemon that serves a mount under `area`, and aborts its mounts: nothing there can block any longer.
 pub fn abort_all_under(area: &Path) {
     let mark = [MARK.as_bytes(), b"=", area.as_os_str().as_encoded_bytes(), b"/"].concat();
-    let marked = |environ: &[u8]| {
-        environ
-            .split(|byte| *byte == 0)
-            .any(|variable| variable.starts_with(&mark))
-    };
+    let marked =
+        |environ: &[u8]| environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(&mark));
     marked_processes(marked).into_iter().for_each(kill);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {

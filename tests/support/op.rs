@@ -26,11 +26,7 @@ impl fmt::Debug for Name {
 pub fn show(bytes: &[u8]) -> String {
     match bytes.len() {
         0..=80 => bytes.escape_ascii().to_string(),
-        n => format!(
-            "{}…{}({n} bytes)",
-            bytes[..30].escape_ascii(),
-            bytes[n - 20..].escape_ascii()
-        ),
+        n => format!("{}…{}({n} bytes)", bytes[..30].escape_ascii(), bytes[n - 20..].escape_ascii()),
     }
 }
 

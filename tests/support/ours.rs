@@ -49,18 +49,11 @@ pub fn command(stack: &Stack) -> Command {
     if let Ok(options) = std::env::var("UNIONFUSE_TEST_OPTIONS") {
         command.arg("-o").arg(options);
     }
-    command
-        .arg(&stack.point)
-        .env(MARK, &stack.point)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
+    command.arg(&stack.point).env(MARK, &stack.point).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn joined(lowers: &[PathBuf]) -> OsString {
-    let parts: Vec<&[u8]> = lowers
-        .iter()
-        .map(|path| OsStr::as_bytes(path.as_os_str()))
-        .collect();
+    let parts: Vec<&[u8]> = lowers.iter().map(|path| OsStr::as_bytes(path.as_os_str())).collect();
     OsString::from_vec(parts.join(&b':'))
 }

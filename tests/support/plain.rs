@@ -79,14 +79,8 @@ impl Merge {
             FileType::Symlink => {
                 std::os::unix::fs::symlink(fs::read_link(from).expect("a symlink"), to).expect("a free name");
             }
-            _ => rustix::fs::mknodat(
-                CWD,
-                to,
-                kind,
-                rustix::fs::Mode::from_raw_mode(0o600),
-                stat.st_rdev,
-            )
-            .expect("a device the layer holds too"),
+            _ => rustix::fs::mknodat(CWD, to, kind, rustix::fs::Mode::from_raw_mode(0o600), stat.st_rdev)
+                .expect("a device the layer holds too"),
         }
         copy_attributes(from, to);
         if links > 1 {
@@ -97,10 +91,7 @@ impl Merge {
 
 fn copy_attributes(from: &Path, to: &Path) {
     let stat = stat(from);
-    let owner = (
-        rustix::process::Uid::from_raw(stat.st_uid),
-        rustix::process::Gid::from_raw(stat.st_gid),
-    );
+    let owner = (rustix::process::Uid::from_raw(stat.st_uid), rustix::process::Gid::from_raw(stat.st_gid));
     rustix::fs::chownat(CWD, to, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
         .expect("chown as the layer's");
     for name in xattr_names(to) {
@@ -115,18 +106,9 @@ fn copy_attributes(from: &Path, to: &Path) {
         let n = rustix::fs::lgetxattr(from, &name[..], &mut value[..]).expect("listed");
         rustix::fs::lsetxattr(to, &name[..], &value[..n], XattrFlags::empty()).expect("xattr as the layer's");
     }
-    let last_access = Timespec {
-        tv_sec: stat.st_atime,
-        tv_nsec: stat.st_atime_nsec as _,
-    };
-    let last_modification = Timespec {
-        tv_sec: stat.st_mtime,
-        tv_nsec: stat.st_mtime_nsec as _,
-    };
-    let times = Timestamps {
-        last_access,
-        last_modification,
-    };
+    let last_access = Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ };
+    let last_modification = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
+    let times = Timestamps { last_access, last_modification };
     rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW).expect("ours to change");
 }
 
@@ -143,12 +125,10 @@ fn xattr_names(path: &Path) -> Vec<Vec<u8>> {
 }
 
 fn is_opaque(path: &Path) -> bool {
-    ["trusted.overlay.opaque", "user.overlay.opaque"]
-        .iter()
-        .any(|name| {
-            let mut value = [0; 8];
-            rustix::fs::lgetxattr(path, *name, &mut value).is_ok_and(|n| &value[..n] == b"y")
-        })
+    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
+        let mut value = [0; 8];
+        rustix::fs::lgetxattr(path, *name, &mut value).is_ok_and(|n| &value[..n] == b"y")
+    })
 }
 
 fn is_whiteout(path: &Path) -> bool {

@@ -71,8 +71,7 @@ impl Round<'_> {
             "'".repeat(usize::from(i > 0 && subject.name() == subjects()[0].name()))
         );
         let stack = fresh_stack(&self.homes.join(format!("{i}")), self.lowers);
-        self.upper
-            .build(&stack.upper.as_ref().expect("fresh stacks are writable").0);
+        self.upper.build(&stack.upper.as_ref().expect("fresh stacks are writable").0);
         let mount = subject.mount(&stack)?;
         if self.caches == Caches::Warm {
             let untouched = snapshot(mount.root());
@@ -82,21 +81,13 @@ impl Round<'_> {
         let live = snapshot(mount.root());
         self.check_readdir(subject, "live", &live);
         mount.unmount();
-        Ok(Played {
-            subject,
-            label,
-            stack,
-            transcript,
-            live,
-        })
+        Ok(Played { subject, label, stack, transcript, live })
     }
 
     fn check_readdir(&mut self, subject: &dyn Subject, when: &str, tree: &Tree) {
         if subject.readdir_is_exact() {
-            let lies = tree
-                .readdir_lies
-                .iter()
-                .map(|lie| format!("{} {when}: readdir: {lie}", subject.name()));
+            let lies =
+                tree.readdir_lies.iter().map(|lie| format!("{} {when}: readdir: {lie}", subject.name()));
             self.failures.extend(lies);
         }
     }
@@ -105,8 +96,7 @@ impl Round<'_> {
         for ((step, left), (_, right)) in a.transcript.iter().zip(&b.transcript) {
             if left != right {
                 let (left, right) = (outcome(left), outcome(right));
-                self.failures
-                    .push(format!("`{step}`: {left} ({}), {right} ({})", a.label, b.label));
+                self.failures.push(format!("`{step}`: {left} ({}), {right} ({})", a.label, b.label));
             }
         }
     }
@@ -119,12 +109,7 @@ impl Round<'_> {
             origins: numbers.then_some(self.origins).flatten(),
             same_subject: false,
         };
-        self.failures.extend(
-            comparison
-                .differences()
-                .into_iter()
-                .map(|line| format!("{when}: {line}")),
-        );
+        self.failures.extend(comparison.differences().into_iter().map(|line| format!("{when}: {line}")));
     }
 
     /// Nothing may change over a remount, not even numbers.
@@ -140,11 +125,8 @@ impl Round<'_> {
                     same_subject: true,
                 };
                 let lines = comparison.differences();
-                self.failures.extend(
-                    lines
-                        .into_iter()
-                        .map(|line| format!("{} over a remount: {line}", one.label)),
-                );
+                self.failures
+                    .extend(lines.into_iter().map(|line| format!("{} over a remount: {line}", one.label)));
                 self.check_readdir(one.subject, "remounted", &again);
             }
             Err(error) => self.failures.push(format!("{} remount: {error}", one.label)),

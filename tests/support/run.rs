@@ -22,10 +22,7 @@ pub type Transcript = Vec<(String, Outcome)>;
 pub fn run_script(root: &Path, script: &[Op]) -> Transcript {
     in_directory(root, || {
         let mut runner = Runner::default();
-        script
-            .iter()
-            .map(|op| (format!("{op:?}"), runner.step(op)))
-            .collect()
+        script.iter().map(|op| (format!("{op:?}"), runner.step(op))).collect()
     })
 }
 
@@ -38,9 +35,7 @@ pub fn in_directory<T: Send>(root: &Path, body: impl FnOnce() -> T + Send) -> T 
             rustix::process::umask(Mode::from_raw_mode(0o022));
             body()
         });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -60,9 +55,7 @@ pub fn as_ids<T: Send>(uid: u32, gid: u32, body: impl FnOnce() -> T + Send) -> T
             rustix::thread::set_thread_res_uid(uid, uid, uid).expect("root may change its uid");
             body()
         });
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
@@ -144,11 +137,7 @@ fn inspect(op: &Op) -> Outcome {
             io::Read::read_to_end(&mut std::fs::File::from(file), &mut data).map_err(errno)?;
             Ok(show(&data))
         }
-        Op::Stat(path) => Ok(describe(&rustix::fs::statat(
-            CWD,
-            &path.0[..],
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?)),
+        Op::Stat(path) => Ok(describe(&rustix::fs::statat(CWD, &path.0[..], AtFlags::SYMLINK_NOFOLLOW)?)),
         Op::GetXattr(path, name) => {
             let mut value = vec![0; 65536];
             let n = rustix::fs::lgetxattr(&path.0[..], *name, &mut value[..])?;
@@ -160,10 +149,9 @@ fn inspect(op: &Op) -> Outcome {
 
 fn change_data(op: &Op) -> Outcome {
     match op {
-        Op::Put(path, data) => write_all(
-            open_at(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, 0o644)?,
-            data,
-        ),
+        Op::Put(path, data) => {
+            write_all(open_at(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC, 0o644)?, data)
+        }
         Op::Write(path, at, data) => {
             let file = open_at(path, OFlags::WRONLY, 0)?;
             count(rustix::io::pwrite(&file, data, *at)?)
@@ -191,52 +179,24 @@ fn change_data(op: &Op) -> Outcome {
 
 fn change_attributes(op: &Op) -> Outcome {
     match op {
-        Op::Chmod(path, mode) => done(rustix::fs::chmodat(
-            CWD,
-            &path.0[..],
-            bits(*mode),
-            AtFlags::empty(),
-        )),
+        Op::Chmod(path, mode) => done(rustix::fs::chmodat(CWD, &path.0[..], bits(*mode), AtFlags::empty())),
         Op::Chown(path, uid, gid) => {
             let uid = (*uid != u32::MAX).then(|| Uid::from_raw(*uid));
             let gid = (*gid != u32::MAX).then(|| Gid::from_raw(*gid));
-            done(rustix::fs::chownat(
-                CWD,
-                &path.0[..],
-                uid,
-                gid,
-                AtFlags::SYMLINK_NOFOLLOW,
-            ))
+            done(rustix::fs::chownat(CWD, &path.0[..], uid, gid, AtFlags::SYMLINK_NOFOLLOW))
         }
         Op::Utimens(path, seconds) => {
-            let at = Timespec {
-                tv_sec: *seconds,
-                tv_nsec: 123_456_789,
-            };
-            let times = Timestamps {
-                last_access: at,
-                last_modification: at,
-            };
-            done(rustix::fs::utimensat(
-                CWD,
-                &path.0[..],
-                &times,
-                AtFlags::SYMLINK_NOFOLLOW,
-            ))
+            let at = Timespec { tv_sec: *seconds, tv_nsec: 123_456_789 };
+            let times = Timestamps { last_access: at, last_modification: at };
+            done(rustix::fs::utimensat(CWD, &path.0[..], &times, AtFlags::SYMLINK_NOFOLLOW))
         }
-        Op::SetXattr(path, name, value) => done(rustix::fs::lsetxattr(
-            &path.0[..],
-            *name,
-            value,
-            XattrFlags::empty(),
-        )),
+        Op::SetXattr(path, name, value) => {
+            done(rustix::fs::lsetxattr(&path.0[..], *name, value, XattrFlags::empty()))
+        }
         Op::RemoveXattr(path, name) => done(rustix::fs::lremovexattr(&path.0[..], *name)),
         Op::SetAcl(path, spec) => {
             let path = std::str::from_utf8(&path.0).expect("setfacl steps use plain names");
-            let done = Command::new("setfacl")
-                .args(["-m", spec, path])
-                .output()
-                .map_err(errno)?;
+            let done = Command::new("setfacl").args(["-m", spec, path]).output().map_err(errno)?;
             Ok(if done.status.success() {
                 "ok".into()
             } else {
@@ -260,20 +220,10 @@ fn change_names(op: &Op) -> Outcome {
             open_at(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, *mode)?;
             ok()
         }
-        Op::Rename(from, to, flags) => done(rustix::fs::renameat_with(
-            CWD,
-            &from.0[..],
-            CWD,
-            &to.0[..],
-            *flags,
-        )),
-        Op::Link(from, to) => done(rustix::fs::linkat(
-            CWD,
-            &from.0[..],
-            CWD,
-            &to.0[..],
-            AtFlags::empty(),
-        )),
+        Op::Rename(from, to, flags) => {
+            done(rustix::fs::renameat_with(CWD, &from.0[..], CWD, &to.0[..], *flags))
+        }
+        Op::Link(from, to) => done(rustix::fs::linkat(CWD, &from.0[..], CWD, &to.0[..], AtFlags::empty())),
         Op::Symlink(target, path) => done(rustix::fs::symlinkat(&target.0[..], CWD, &path.0[..])),
         Op::Mknod(path, kind, mode, (major, minor)) => {
             let device = rustix::fs::makedev(*major, *minor);
@@ -343,18 +293,10 @@ fn write_all(file: OwnedFd, data: &[u8]) -> Outcome {
 /// directories (they are the backing filesystem's business).
 pub fn describe(stat: &Stat) -> String {
     let kind = FileType::from_raw_mode(stat.st_mode);
-    let head = format!(
-        "{kind:?} {:o} {}:{}",
-        stat.st_mode & 0o7777,
-        stat.st_uid,
-        stat.st_gid
-    );
+    let head = format!("{kind:?} {:o} {}:{}", stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
     match kind {
         FileType::Directory => head,
-        _ => format!(
-            "{head} links {} size {} rdev {}",
-            stat.st_nlink, stat.st_size, stat.st_rdev
-        ),
+        _ => format!("{head} links {} size {} rdev {}", stat.st_nlink, stat.st_size, stat.st_rdev),
     }
 }
 

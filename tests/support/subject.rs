@@ -36,17 +36,8 @@ pub trait Subject: Sync {
 /// The subjects of this run: `UNIONFUSE_TEST_SUBJECTS` (such as `kernel,kernel`), else the best oracle there is, and us.
 pub fn subjects() -> Vec<&'static dyn Subject> {
     let asked = std::env::var("UNIONFUSE_TEST_SUBJECTS").ok();
-    let default = if Mode::current() == Mode::Root {
-        "kernel,ours"
-    } else {
-        "plain,ours"
-    };
-    asked
-        .as_deref()
-        .unwrap_or(default)
-        .split(',')
-        .map(by_name)
-        .collect()
+    let default = if Mode::current() == Mode::Root { "kernel,ours" } else { "plain,ours" };
+    asked.as_deref().unwrap_or(default).split(',').map(by_name).collect()
 }
 
 fn by_name(name: &str) -> &'static dyn Subject {
@@ -77,9 +68,5 @@ pub fn fresh_stack(home: &Path, lowers: &[PathBuf]) -> Stack {
         std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("mkdir {}: {e}", path.display()));
         path
     };
-    Stack {
-        lowers: lowers.to_vec(),
-        upper: Some((dir("upper"), dir("work"))),
-        point: dir("mnt"),
-    }
+    Stack { lowers: lowers.to_vec(), upper: Some((dir("upper"), dir("work"))), point: dir("mnt") }
 }

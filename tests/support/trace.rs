@@ -20,14 +20,8 @@ impl Trace {
             move |error: io::Error| format!("{what} {path}: {error}")
         };
         if !Path::new(TRACEFS).join("instances").exists() {
-            rustix::mount::mount(
-                "tracefs",
-                TRACEFS,
-                "tracefs",
-                rustix::mount::MountFlags::empty(),
-                None,
-            )
-            .map_err(|error| format!("mount tracefs: {error}"))?;
+            rustix::mount::mount("tracefs", TRACEFS, "tracefs", rustix::mount::MountFlags::empty(), None)
+                .map_err(|error| format!("mount tracefs: {error}"))?;
         }
         let device = fs::metadata(root).map_err(said("stat", root))?.dev();
         let instance =
@@ -51,9 +45,7 @@ impl Trace {
     pub fn requests(&self) -> Vec<String> {
         let text = fs::read_to_string(self.instance.join("trace")).expect("our own trace buffer");
         let events = text.lines().filter(|line| line.contains("fuse_request_send:"));
-        events
-            .map(|line| line.split(['(', ')']).nth(1).unwrap_or(line).to_owned())
-            .collect()
+        events.map(|line| line.split(['(', ')']).nth(1).unwrap_or(line).to_owned()).collect()
     }
 }
 

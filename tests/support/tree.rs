@@ -83,17 +83,11 @@ impl Tree {
     }
 
     fn enter(&mut self, dir: &OwnedFd, path: &[u8], name: &[u8], ino: u64, listed: &rustix::fs::DirEntry) {
-        let full = if path.is_empty() {
-            name.to_vec()
-        } else {
-            [path, b"/", name].concat()
-        };
+        let full = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
         let entry = match examine(dir, name, Path::new("")) {
             Ok(entry) => entry,
             Err(error) => {
-                return self
-                    .readdir_lies
-                    .push(format!("{}: listed, but stat says {error}", show(&full)));
+                return self.readdir_lies.push(format!("{}: listed, but stat says {error}", show(&full)));
             }
         };
         let (stat, kind) = (entry.stat, FileType::from_raw_mode(entry.stat.st_mode));
@@ -106,11 +100,7 @@ impl Tree {
             ));
         }
         if !matches!(listed.file_type(), FileType::Unknown) && listed.file_type() != kind {
-            self.readdir_lies.push(format!(
-                "{}: d_type {:?} but {kind:?}",
-                show(&full),
-                listed.file_type()
-            ));
+            self.readdir_lies.push(format!("{}: d_type {:?} but {kind:?}", show(&full), listed.file_type()));
         }
         if self.entries.insert(full.clone(), entry).is_some() {
             self.readdir_lies.push(format!("{}: listed twice", show(&full)));
@@ -136,18 +126,11 @@ impl Tree {
     /// The tree as short lines (`dir/`, `file=…` content digest left out), for comparison with a hand-written list.
     pub fn paths(&self) -> Vec<String> {
         let line = |(path, entry): (&Vec<u8>, &Entry)| {
-            let slash = if FileType::from_raw_mode(entry.stat.st_mode) == FileType::Directory {
-                "/"
-            } else {
-                ""
-            };
+            let slash =
+                if FileType::from_raw_mode(entry.stat.st_mode) == FileType::Directory { "/" } else { "" };
             format!("{}{slash}", show(path))
         };
-        self.entries
-            .iter()
-            .filter(|(path, _)| !path.is_empty())
-            .map(line)
-            .collect()
+        self.entries.iter().filter(|(path, _)| !path.is_empty()).map(line).collect()
     }
 }
 
@@ -164,21 +147,12 @@ fn examine(dir: &OwnedFd, name: &[u8], root: &Path) -> Result<Entry, Errno> {
         true => [format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes(), name].concat(),
         false => [format!("/proc/self/fd/{}/.", dir.as_raw_fd()).as_bytes()].concat(),
     };
-    Ok(Entry {
-        stat,
-        content,
-        target,
-        xattrs: read_xattrs(&path),
-    })
+    Ok(Entry { stat, content, target, xattrs: read_xattrs(&path) })
 }
 
 fn digest(dir: &OwnedFd, name: &[u8]) -> Result<u64, Errno> {
-    let file = rustix::fs::openat(
-        dir,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let file =
+        rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     digest_of(std::os::fd::AsFd::as_fd(&file))
 }
 
@@ -240,22 +214,14 @@ impl Comparison<'_> {
                 lines.push(format!("{}: only in {}", show(path), self.left.0));
                 continue;
             };
-            let mut line = Line {
-                path,
-                names: (self.left.0, self.right.0),
-                out: &mut lines,
-            };
+            let mut line = Line { path, names: (self.left.0, self.right.0), out: &mut lines };
             self.compare(&mut line, entry, other);
             if FileType::from_raw_mode(entry.stat.st_mode) != FileType::Directory {
                 let shared = (left_first[&entry.stat.st_ino], right_first[&other.stat.st_ino]);
                 line.check("same inode as", show(shared.0), show(shared.1));
             }
         }
-        for path in right
-            .entries
-            .keys()
-            .filter(|path| !left.entries.contains_key(*path))
-        {
+        for path in right.entries.keys().filter(|path| !left.entries.contains_key(*path)) {
             lines.push(format!("{}: only in {}", show(path), self.right.0));
         }
         if left.unlisted != right.unlisted {
@@ -273,22 +239,14 @@ impl Comparison<'_> {
         line.check("owner", (s.st_uid, s.st_gid), (t.st_uid, t.st_gid));
         line.check("rdev", s.st_rdev, t.st_rdev);
         line.check("content", a.content, b.content);
-        line.check(
-            "target",
-            a.target.as_deref().map(show),
-            b.target.as_deref().map(show),
-        );
+        line.check("target", a.target.as_deref().map(show), b.target.as_deref().map(show));
         line.check("xattrs", xattrs_shown(a), xattrs_shown(b));
         if FileType::from_raw_mode(s.st_mode) != FileType::Directory {
             line.check("size", s.st_size, t.st_size);
             line.check("nlink", s.st_nlink, t.st_nlink);
         }
         if self.same_subject {
-            line.check(
-                "mtime",
-                (s.st_mtime, s.st_mtime_nsec),
-                (t.st_mtime, t.st_mtime_nsec),
-            );
+            line.check("mtime", (s.st_mtime, s.st_mtime_nsec), (t.st_mtime, t.st_mtime_nsec));
             if number_can_be_recorded(s) {
                 line.check("st_ino", s.st_ino, t.st_ino);
             }
@@ -317,10 +275,7 @@ fn mtime_by_rule(stat: &Stat) -> String {
 
 fn xattrs_shown(entry: &Entry) -> Result<Vec<String>, Errno> {
     let map = entry.xattrs.as_ref().map_err(|error| *error)?;
-    Ok(map
-        .iter()
-        .map(|(name, value)| format!("{}={}", show(name), show(value)))
-        .collect())
+    Ok(map.iter().map(|(name, value)| format!("{}={}", show(name), show(value))).collect())
 }
 
 struct Line<'a> {
@@ -332,15 +287,9 @@ struct Line<'a> {
 impl Line<'_> {
     fn check<T: PartialEq + fmt::Debug>(&mut self, what: &str, left: T, right: T) {
         if left != right {
-            let path = if self.path.is_empty() {
-                "(root)".into()
-            } else {
-                show(self.path)
-            };
-            self.out.push(format!(
-                "{path}: {what} {left:?} ({}), {right:?} ({})",
-                self.names.0, self.names.1
-            ));
+            let path = if self.path.is_empty() { "(root)".into() } else { show(self.path) };
+            self.out
+                .push(format!("{path}: {what} {left:?} ({}), {right:?} ({})", self.names.0, self.names.1));
         }
     }
 }
@@ -350,19 +299,8 @@ pub fn fingerprint(root: &Path) -> BTreeMap<Vec<u8>, String> {
     let of = |entry: Entry| {
         let s = entry.stat;
         let times = (s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
-        let numbers = (
-            s.st_ino, s.st_mode, s.st_uid, s.st_gid, s.st_nlink, s.st_size, s.st_rdev,
-        );
-        format!(
-            "{numbers:?} {times:?} {:?} {:?} {:?}",
-            entry.content,
-            entry.target,
-            xattrs_shown(&entry)
-        )
+        let numbers = (s.st_ino, s.st_mode, s.st_uid, s.st_gid, s.st_nlink, s.st_size, s.st_rdev);
+        format!("{numbers:?} {times:?} {:?} {:?} {:?}", entry.content, entry.target, xattrs_shown(&entry))
     };
-    snapshot(root)
-        .entries
-        .into_iter()
-        .map(|(path, entry)| (path, of(entry)))
-        .collect()
+    snapshot(root).entries.into_iter().map(|(path, entry)| (path, of(entry))).collect()
 }

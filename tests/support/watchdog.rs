@@ -15,10 +15,7 @@ pub struct Watchdog {
 
 impl Watchdog {
     pub fn over(area: &Path) -> Watchdog {
-        let seconds = std::env::var("UNIONFUSE_TEST_TIMEOUT")
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(60);
+        let seconds = std::env::var("UNIONFUSE_TEST_TIMEOUT").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
         let (alive, ended) = channel();
         let (area, test) = (area.to_owned(), test_name());
         std::thread::spawn(move || watch(&ended, Duration::from_secs(seconds), &area, &test));
@@ -30,9 +27,7 @@ fn watch(ended: &Receiver<()>, limit: Duration, area: &Path, test: &str) {
     if ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected) {
         return;
     }
-    announce(&format!(
-        "TIMEOUT: {test}: no end after {limit:?}; aborting its mounts"
-    ));
+    announce(&format!("TIMEOUT: {test}: no end after {limit:?}; aborting its mounts"));
     // Again and again: the test may mount anew on its way out.
     loop {
         abort_all_under(area);
