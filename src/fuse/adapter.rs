@@ -6,11 +6,12 @@ use std::io;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
@@ -42,12 +43,33 @@ pub(super) struct Adapter {
     union: Union,
     config: SessionConfig,
     ttl: Duration,
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Adapter {
-    pub(super) fn new(union: Union, config: SessionConfig) -> Self {
+    /// `notifier` is filled in once there is a session to have one.
+    pub(super) fn new(union: Union, config: SessionConfig, notifier: Arc<OnceLock<Notifier>>) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
-        Self { union, config, ttl }
+        Self { union, config, ttl, notifier }
+    }
+
+    /// Lets the kernel ask for the mode again before it runs the file: after a write it asks for size and times only, and
+    /// would honour a set-id bit that is gone. Without offset the kernel takes no lock for it, so a request may wait for it.
+    fn mode_changed(&self, ino: INodeNo, changed: bool) {
+        let Some(notifier) = self.notifier.get().filter(|_| changed) else { return };
+        if let Err(error) = notifier.inval_inode(ino, -1, 0) {
+            log::warn!("stale mode of node {}: {error}", ino.0);
+        }
+    }
+
+    fn reply_written(&self, ino: INodeNo, outcome: Result<(usize, bool), Errno>, reply: ReplyWrite) {
+        match outcome {
+            Ok((count, changed)) => {
+                self.mode_changed(ino, changed);
+                reply.written(u32::try_from(count).unwrap_or(u32::MAX));
+            }
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn reply_entry(&self, outcome: Result<Entry, Errno>, reply: ReplyEntry) {
@@ -280,7 +302,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -290,11 +312,10 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let clear_set_id = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match run("write", ino, || self.union.write(convert::node(ino), offset, data, clear_set_id)) {
-            Ok((count, _)) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
-            Err(errno) => reply.error(errno),
-        }
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let clear_set_id = kill.then(|| convert::caller(req, 0));
+        let outcome = run("write", ino, || self.union.write(convert::node(ino), offset, data, clear_set_id));
+        self.reply_written(ino, outcome, reply);
     }
 
     /// Refused once: nothing is to be done at close.
@@ -413,11 +434,12 @@ impl Filesystem for Adapter {
         reply_sized(outcome, size, reply);
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        reply_sized(run("listxattr", ino, || self.union.list_xattr(convert::node(ino))), size, reply);
+        let caller = convert::caller(req, 0);
+        reply_sized(run("listxattr", ino, || self.union.list_xattr(caller, convert::node(ino))), size, reply);
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -454,7 +476,10 @@ impl Filesystem for Adapter {
         let caller = convert::caller(req, 0);
         let outcome =
             run("fallocate", ino, || self.union.allocate(caller, convert::node(ino), mode, offset, length));
-        reply_empty(outcome, reply);
+        if let Ok(changed) = outcome {
+            self.mode_changed(ino, changed);
+        }
+        reply_empty(outcome.map(drop), reply);
     }
 
     fn ioctl(
@@ -526,9 +551,7 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
         let from = (convert::node(ino_in), offset_in);
         let to = (convert::node(ino_out), offset_out);
-        match run("copy_file_range", ino_in, || self.union.copy_range(caller, from, to, len)) {
-            Ok(count) => reply.written(u32::try_from(count).unwrap_or(u32::MAX)),
-            Err(errno) => reply.error(errno),
-        }
+        let outcome = run("copy_file_range", ino_in, || self.union.copy_range(caller, from, to, len));
+        self.reply_written(ino_out, outcome, reply);
     }
 }

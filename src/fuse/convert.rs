@@ -82,7 +82,7 @@ pub(super) fn device(encoded: u32) -> u64 {
 pub(super) fn new_time(time: TimeOrNow) -> NewTime {
     match time {
         TimeOrNow::Now => NewTime::Now,
-        TimeOrNow::SpecificTime(time) => NewTime::At(from_system_time(time)),
+        TimeOrNow::SpecificTime(time) => NewTime::At(from_fuser(time)),
     }
 }
 
@@ -109,16 +109,15 @@ fn system_time(time: Time) -> SystemTime {
     whole.and_then(|whole| whole.checked_add(nanos)).unwrap_or(UNIX_EPOCH)
 }
 
-fn from_system_time(time: SystemTime) -> Time {
+/// Undoes what fuser 0.18 makes of a time in a request: before the epoch it counts the nanoseconds backwards, too
+/// (`system_time_from_time`), though not so in replies.
+fn from_fuser(time: SystemTime) -> Time {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => Time { sec: seconds(after), nsec: after.subsec_nanos() },
         Err(error) => {
             let before = error.duration();
-            match before.subsec_nanos() {
-                0 => Time { sec: -seconds(before), nsec: 0 },
-                nanos => Time { sec: -seconds(before) - 1, nsec: 1_000_000_000 - nanos },
-            }
+            Time { sec: -seconds(before), nsec: before.subsec_nanos() }
         }
     }
 }
@@ -129,6 +128,11 @@ mod tests {
 
     #[test]
     fn times_before_and_after_the_epoch() {
+        // As fuser reads requests.
+        let decoded = |time: Time| match u64::try_from(time.sec) {
+            Ok(after) => UNIX_EPOCH + Duration::new(after, time.nsec),
+            Err(_) => UNIX_EPOCH - Duration::new(time.sec.unsigned_abs(), time.nsec),
+        };
         for time in [
             Time { sec: 0, nsec: 0 },
             Time { sec: 1_700_000_000, nsec: 999_999_999 },
@@ -136,8 +140,14 @@ mod tests {
             Time { sec: -5_000_000, nsec: 0 },
             Time { sec: 10_000_000_000, nsec: 7 },
         ] {
-            assert_eq!(from_system_time(system_time(time)), time);
+            assert_eq!(from_fuser(decoded(time)), time);
         }
+    }
+
+    #[test]
+    fn nanoseconds_before_the_epoch_count_forwards() {
+        let time = Time { sec: -1, nsec: 999_999_999 };
+        assert_eq!(system_time(time), UNIX_EPOCH - Duration::from_nanos(1));
     }
 
     #[test]

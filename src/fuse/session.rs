@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
 use fuser::SessionACL;
 
@@ -25,9 +26,11 @@ impl Session {
     pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let mut options = fuser::Config::default();
         options.n_threads = Some(if config.threads == 0 { DEFAULT_THREADS } else { config.threads });
-        let adapter = Adapter::new(union, *config);
+        let notifier = Arc::new(OnceLock::new());
+        let adapter = Adapter::new(union, *config, notifier.clone());
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
         let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
+        notifier.get_or_init(|| inner.notifier());
         Ok(Self { inner })
     }
 

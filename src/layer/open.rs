@@ -218,32 +218,31 @@ fn open_upper(
     mountpoint: Option<&Mountpoint>,
     filesystems: &mut Vec<Filesystem>,
 ) -> Result<Upper, SetupError> {
-    let fail = |option, path: &Path, error: sys::Error, remedy: &str| {
-        SetupError::new(option, Some(path), error, remedy)
-    };
-    let lock =
-        sys::namei::open(At::new(opened.fd.as_fd(), OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)
-            .map_err(|error| {
-                fail("upperdir", path, error, "it must be readable for the user that runs unionfuse")
-            })?;
-    if !lock_patiently(&lock).map_err(|error| fail("upperdir", path, error, ""))? {
-        return Err(SetupError::new(
-            "upperdir",
-            Some(path),
-            "in use by another live mount",
-            "unmount that one first, or use another upperdir",
-        ));
-    }
+    let upper_lock = lock_directory("upperdir", path, &opened.fd)?;
     let work = WorkDir::find(config, path, &opened)?;
+    // Two mounts in one work directory would sweep each other's changes away, even with different upperdirs.
+    let work_lock = lock_directory("workdir", &work.path, &work.fd)?;
     let (format, staging) = work.set_up(store, config, &opened)?;
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem);
     let root = RealDir::root(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging, format, lock })
+    Ok(Upper { root, staging, format, locks: [upper_lock, work_lock] })
 }
 
-/// Takes the lock of an upperdir. Unmounting returns before the daemon has ended (`umount(2)` waits for no FUSE daemon), so a
+/// Takes a directory for this mount alone.
+fn lock_directory(option: &'static str, path: &Path, dir: &OwnedFd) -> Result<OwnedFd, SetupError> {
+    let fail = |error: sys::Error, remedy: &str| SetupError::new(option, Some(path), error, remedy);
+    let lock = sys::namei::open(At::new(dir.as_fd(), OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)
+        .map_err(|error| fail(error, "it must be readable for the user that runs unionfuse"))?;
+    if lock_patiently(&lock).map_err(|error| fail(error, ""))? {
+        return Ok(lock);
+    }
+    let remedy = format!("unmount that one first, or use another {option}");
+    Err(SetupError::new(option, Some(path), "in use by another live mount", remedy))
+}
+
+/// Takes the lock of a directory. Unmounting returns before the daemon has ended (`umount(2)` waits for no FUSE daemon), so a
 /// mount right after it has to wait a moment for the lock.
 fn lock_patiently(lock: &OwnedFd) -> Result<bool, sys::Error> {
     let deadline = Instant::now() + LOCK_PATIENCE;

@@ -120,8 +120,8 @@ pub struct Upper {
     pub staging: Staging,
     /// How marks are written.
     pub format: super::probe::Format,
-    /// Held as long as the mount lives, so that no second mount takes the same upperdir.
-    pub lock: OwnedFd,
+    /// Held as long as the mount lives, so that no second mount takes the same upperdir or workdir.
+    pub locks: [OwnedFd; 2],
 }
 
 /// All layers, opened.

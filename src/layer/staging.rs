@@ -166,13 +166,21 @@ impl Staging {
             Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
             other => return other,
         }
-        // A copied-up mode may deny its owner, who is not root, the access needed to empty it.
-        if let Err(error) = self.store.chmod(at, 0o700) {
-            log::debug!("work directory: chmod of {:?}: {error}", at.name);
-        }
-        let dir = self.store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        self.remove_entries(dir.as_fd())?;
+        let emptied = match self.empty_dir(at) {
+            // A copied-up mode may deny its owner, who is not root, the access needed to empty it.
+            Err(error) if error.errno() == Errno::ACCESS => {
+                self.store.chmod(at, 0o700)?;
+                self.empty_dir(at)
+            }
+            other => other,
+        };
+        emptied?;
         self.store.rmdir(at)
+    }
+
+    fn empty_dir(&self, at: At<'_>) -> Result<()> {
+        let dir = self.store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
+        self.remove_entries(dir.as_fd())
     }
 
     fn remove_entries(&self, dir: BorrowedFd<'_>) -> Result<()> {

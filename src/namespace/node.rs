@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -95,8 +95,10 @@ pub struct UpperFile {
 pub struct IndexEntry {
     /// Name in the index directory.
     pub name: OsString,
-    /// Number of links in the union less the number of links of the upper file, as of the last change.
-    pub extra_links: std::sync::atomic::AtomicI64,
+    /// Number of links in the union less the number of links of the upper file.
+    pub extra_links: AtomicI64,
+    /// The mark `overlay.nlink` says just that, so that it stays right when a link is made or removed.
+    pub noted: AtomicBool,
 }
 
 /// How an upper file is reached.

@@ -42,7 +42,7 @@ impl Union {
         if let Some(size) = change.size {
             self.truncate(caller, &node, size)?;
         }
-        self.change_owner(&node, change)?;
+        self.change_owner(caller, &node, change)?;
         let place = self.place(&node)?;
         if let Some(perm) = change.perm {
             self.store.chmod(place.at(), perm & 0o7777)?;
@@ -56,12 +56,11 @@ impl Union {
 
     fn truncate(&self, caller: Caller, node: &Node, size: u64) -> Result<()> {
         let file = self.open_gated(node, true)?;
-        let stat = self.store.stat_fd(file.fd.as_fd())?;
-        self.clear_set_id(&file, &stat, self.may_keep_set_id(caller))?;
+        self.clear_set_id_for(caller, &file)?;
         Ok(self.store.truncate(file.fd.as_fd(), size)?)
     }
 
-    fn change_owner(&self, node: &Node, change: SetAttr) -> Result<()> {
+    fn change_owner(&self, caller: Caller, node: &Node, change: SetAttr) -> Result<()> {
         let to_layer = |id: Option<LayerId>| match id {
             None | Some(LayerId::Keep) => Ok(None),
             Some(LayerId::Id(id)) => Ok(Some(id)),
@@ -69,29 +68,67 @@ impl Union {
         };
         let uid = to_layer(change.uid.map(|uid| self.options.id_map.uid_to_layer(uid)))?;
         let gid = to_layer(change.gid.map(|gid| self.options.id_map.gid_to_layer(gid)))?;
-        if uid.is_none() && gid.is_none() {
+        // A change of nothing is how the kernel passes on `chown(-1, -1)`, which updates ctime and clears set-id bits too.
+        if uid.is_none() && gid.is_none() && change != SetAttr::default() {
             return Ok(());
         }
         let place = self.place(node)?;
-        Ok(self.store.chown(place.at(), uid, gid)?)
+        let sgid = match node.kind {
+            Kind::File if !self.may_keep_set_id(caller) => {
+                self.set_id_to_clear(caller, &self.stat(node)?) & SET_GID
+            }
+            _ => 0,
+        };
+        self.store.chown(place.at(), uid, gid)?;
+        if sgid != 0 {
+            // The kernel lets us, who may keep it, keep a set-gid bit without group execution.
+            let mode = self.stat(node)?.mode & 0o7777;
+            self.store.chmod(place.at(), mode & !sgid)?;
+        }
+        Ok(())
     }
 
-    /// Whether the caller has `CAP_FSETID`, as `capable()` sees it: only the root of the initial user namespace has.
+    /// Whether the caller has `CAP_FSETID`, as `capable()` sees it.
     pub(super) fn may_keep_set_id(&self, caller: Caller) -> bool {
+        self.is_administrator(caller)
+    }
+
+    /// Whether `capable()` says yes to the caller: only the root of the initial user namespace has capabilities there.
+    pub(super) fn is_administrator(&self, caller: Caller) -> bool {
         caller.uid == 0 && self.options.real_root
     }
 
-    /// Takes the set-id bits away that a write by an unprivileged user must not leave (kernel: `setattr_should_drop_suidgid`).
-    pub(super) fn clear_set_id(&self, file: &super::OpenFile, stat: &Stat, keep: bool) -> Result<bool> {
-        let mut clear = SET_UID;
-        if stat.mode & GROUP_EXECUTE != 0 {
-            clear |= SET_GID;
+    /// Takes the set-id bits away that a change of the data by `caller` must not leave. Returns whether there were any.
+    pub(super) fn clear_set_id_for(&self, caller: Caller, file: &super::OpenFile) -> Result<bool> {
+        if self.may_keep_set_id(caller) {
+            return Ok(false);
         }
-        if keep || stat.mode & clear == 0 {
+        self.clear_set_id(caller, file)
+    }
+
+    /// [`Union::clear_set_id_for`] a caller known not to have `CAP_FSETID`.
+    pub(super) fn clear_set_id(&self, caller: Caller, file: &super::OpenFile) -> Result<bool> {
+        let stat = self.store.stat_fd(file.fd.as_fd())?;
+        let clear = self.set_id_to_clear(caller, &stat);
+        if clear == 0 {
             return Ok(false);
         }
         self.store.chmod(crate::sys::At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
         Ok(true)
+    }
+
+    /// The set-id bits that a file loses (kernel: `setattr_should_drop_suidgid`).
+    fn set_id_to_clear(&self, caller: Caller, stat: &Stat) -> u32 {
+        let sgid = stat.mode & SET_GID;
+        let lost = sgid != 0 && (stat.mode & GROUP_EXECUTE != 0 || !self.is_in_group_of(caller, stat));
+        stat.mode & SET_UID | if lost { sgid } else { 0 }
+    }
+
+    /// Whether the caller is in the group of a file.
+    pub(super) fn is_in_group_of(&self, caller: Caller, stat: &Stat) -> bool {
+        let group = self.options.id_map.gid_to_union(stat.gid);
+        caller.gid == group
+            || crate::sys::creds::groups_of(caller.pid).is_some_and(|groups| groups.contains(&group))
     }
 
     /// Usage of the filesystem that takes the writes; of the top-most lowerdir's without upperdir.

@@ -269,19 +269,18 @@ impl Union {
             return Err(Error::refused(Errno::PERM, "the lower file is immutable (chattr +i)"));
         }
         let (staged, to) = self.stage_file()?;
-        let size = match extent {
+        let fd = to.as_ref().map_or_else(|| staged.at().dir, AsFd::as_fd);
+        let copied = match extent {
             Extent::All => stat.size,
             Extent::UpTo(size) => stat.size.min(size),
         };
-        copy_data::data(
-            &*self.store,
-            from.as_fd(),
-            to.as_ref().map_or_else(|| staged.at().dir, AsFd::as_fd),
-            size,
-        )?;
+        copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
         self.copy_metadata(source.at(), stat, staged.at())?;
+        if let Extent::UpTo(size) = extent {
+            // What is published is already the truncated file, not one that lost its end for no reason seen in its times.
+            self.store.truncate(fd, size)?;
+        }
         let kept = flags & (IFlags::SYNC | IFlags::NOATIME | IFlags::NODUMP);
-        let fd = to.as_ref().map_or_else(|| staged.at().dir, AsFd::as_fd);
         if !kept.is_empty() {
             self.store.set_flags(fd, kept)?;
         }
@@ -317,17 +316,30 @@ impl Union {
     fn publish_in_index(&self, staged: &Staged<'_>, entry: &IndexEntry) -> Result<()> {
         let index = self.index_dir()?;
         self.upper()?.staging.use_index();
-        self.write_links_of_upper(staged.at(), entry.extra_links.load(std::sync::atomic::Ordering::Relaxed))?;
+        self.write_links_of_upper(staged.at(), entry)?;
         Ok(self.store.link(staged.at(), At::new(index, &entry.name))?)
     }
 
+    /// Keeps the copy of a file that has lost its names: by a descriptor, or, when those are scarce, by a name in the work
+    /// directory.
     fn keep_unnamed(&self, staged: Staged<'_>) -> Result<Home> {
-        Ok(match staged {
-            Staged::Unnamed(fd) => Home::Held(Arc::new(fd)),
-            Staged::Named(prepared) => {
-                Home::Held(Arc::new(self.store.open(prepared.at(), OFlags::PATH, 0)?))
+        match staged {
+            Staged::Unnamed(fd) if self.may_hold() => Ok(Self::held(fd)),
+            Staged::Unnamed(fd) => {
+                let staging = &self.upper()?.staging;
+                let name = staging.fresh_name();
+                self.store.link(At::this(fd.as_fd()), staging.at(&name))?;
+                Ok(Home::Parked(name))
             }
-        })
+            Staged::Named(prepared) if self.may_hold() => {
+                Ok(Self::held(self.store.open(prepared.at(), OFlags::PATH, 0)?))
+            }
+            Staged::Named(prepared) => {
+                let name = prepared.name().to_owned();
+                prepared.published();
+                Ok(Home::Parked(name))
+            }
+        }
     }
 
     /// Copies owner, attributes (ACLs and capabilities among them), mode and times.

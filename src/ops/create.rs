@@ -106,7 +106,8 @@ impl Union {
         Ok(located.whiteout)
     }
 
-    fn is_whiteout(&self, parent: &Node, name: &Arc<OsStr>) -> Result<bool> {
+    /// Whether the upperdir has a whiteout under a name.
+    pub(super) fn is_whiteout(&self, parent: &Node, name: &Arc<OsStr>) -> Result<bool> {
         let stack = parent.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
         Ok(self.locate(parent, &stack, name)?.whiteout)
     }
@@ -145,13 +146,14 @@ impl Union {
             return Ok(None);
         }
         let map = &self.options.id_map;
-        match (map.uid_to_layer(caller.uid), map.gid_to_layer(caller.gid)) {
-            (LayerId::Id(uid), LayerId::Id(gid)) => Ok(OwnedBy::assume(uid, gid)),
-            (LayerId::Unmapped, _) | (_, LayerId::Unmapped) => {
-                Err(Error::refused(Errno::OVERFLOW, "the id map has no such owner"))
-            }
-            (LayerId::Keep, _) | (_, LayerId::Keep) => Ok(None),
-        }
+        let stored = |id: LayerId| match id {
+            LayerId::Id(id) => Ok(Some(id)),
+            LayerId::Keep => Ok(None),
+            LayerId::Unmapped => Err(Error::refused(Errno::OVERFLOW, "the id map has no such owner")),
+        };
+        let uid = stored(map.uid_to_layer(caller.uid))?;
+        let gid = stored(map.gid_to_layer(caller.gid))?;
+        Ok(OwnedBy::assume(uid, gid))
     }
 
     /// Prepares the object in the work directory and puts it in the whiteout's place with one rename. A directory becomes

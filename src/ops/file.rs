@@ -34,28 +34,33 @@ impl Union {
         Ok(self.store.read(file.fd.as_fd(), buf, offset)?)
     }
 
-    /// Writes at `offset`, copying the file up first. `clear_set_id` says that the caller may not leave set-id bits.
+    /// Writes at `offset`, copying the file up first. `clear_set_id` is the caller when he may not leave set-id bits.
     /// Returns the bytes written, and whether the mode changed by it.
-    pub fn write(&self, id: NodeId, offset: u64, data: &[u8], clear_set_id: bool) -> Result<(usize, bool)> {
+    pub fn write(
+        &self,
+        id: NodeId,
+        offset: u64,
+        data: &[u8],
+        clear_set_id: Option<Caller>,
+    ) -> Result<(usize, bool)> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
         let file = self.open_file(&node, true)?;
-        let mut cleared = false;
-        if clear_set_id {
-            let stat = self.store.stat_fd(file.fd.as_fd())?;
-            cleared = self.clear_set_id(&file, &stat, false)?;
-        }
+        let cleared = match clear_set_id {
+            Some(caller) => self.clear_set_id(caller, &file)?,
+            None => false,
+        };
         Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
     }
 
-    /// `fallocate(2)` with its raw mode.
-    pub fn allocate(&self, caller: Caller, id: NodeId, mode: i32, offset: u64, len: u64) -> Result<()> {
+    /// `fallocate(2)` with its raw mode. Returns whether the file's mode changed by it.
+    pub fn allocate(&self, caller: Caller, id: NodeId, mode: i32, offset: u64, len: u64) -> Result<bool> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
         let file = self.open_file(&node, true)?;
-        let stat = self.store.stat_fd(file.fd.as_fd())?;
-        self.clear_set_id(&file, &stat, self.may_keep_set_id(caller))?;
-        Ok(self.store.allocate(file.fd.as_fd(), mode, offset, len)?)
+        let cleared = self.clear_set_id_for(caller, &file)?;
+        self.store.allocate(file.fd.as_fd(), mode, offset, len)?;
+        Ok(cleared)
     }
 
     /// Where data (or a hole) begins at or after `offset`.
@@ -69,21 +74,21 @@ impl Union {
         found.ok_or(Error::refused(Errno::NXIO, "past the end of the file"))
     }
 
-    /// Copies a range between two files; the number of bytes copied.
+    /// Copies a range between two files. Returns the bytes copied, and whether the target's mode changed by it.
     pub fn copy_range(
         &self,
         caller: Caller,
         from: (NodeId, u64),
         to: (NodeId, u64),
         len: usize,
-    ) -> Result<usize> {
+    ) -> Result<(usize, bool)> {
         let (source, target) = (self.node(from.0)?, self.node(to.0)?);
         self.ensure_upper(&target, Extent::All)?;
         let source_file = self.open_file(&source, false)?;
         let target_file = self.open_file(&target, true)?;
-        let stat = self.store.stat_fd(target_file.fd.as_fd())?;
-        self.clear_set_id(&target_file, &stat, self.may_keep_set_id(caller))?;
-        Ok(self.store.copy_range(source_file.fd.as_fd(), from.1, target_file.fd.as_fd(), to.1, len)?)
+        let cleared = self.clear_set_id_for(caller, &target_file)?;
+        let (from_fd, to_fd) = (source_file.fd.as_fd(), target_file.fd.as_fd());
+        Ok((self.store.copy_range(from_fd, from.1, to_fd, to.1, len)?, cleared))
     }
 
     /// Flushes a file's data (or all) to the disk. A lower file has nothing to flush.

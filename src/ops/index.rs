@@ -1,9 +1,9 @@
 //! The index: copied-up hard links, found again by the identity of the lower file (kernel: `index=on`).
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rustix::io::Errno;
 
@@ -26,7 +26,11 @@ impl Union {
         self.upper.as_ref()?.staging.index()?;
         let name = origin::index_name(origin);
         // In the index the copy has one name.
-        Some(Arc::new(IndexEntry { name, extra_links: AtomicI64::new(i64::from(links) - 1) }))
+        Some(Arc::new(IndexEntry {
+            name,
+            extra_links: AtomicI64::new(i64::from(links) - 1),
+            noted: AtomicBool::new(false),
+        }))
     }
 
     /// The index entry of a lower file and what its copy is, when it has been copied up under another name.
@@ -49,8 +53,8 @@ impl Union {
             return Ok(None);
         }
         let marks = Marks::read(&*self.store, entry_at)?;
-        let extra = extra_links(marks.nlink.as_deref(), &stat, Some(found.stat.nlink));
-        Ok(Some((Arc::new(IndexEntry { name, extra_links: AtomicI64::new(extra) }), stat)))
+        let entry = known_entry(name, marks.nlink.as_deref(), &stat, Some(found.stat.nlink));
+        Ok(Some((entry, stat)))
     }
 
     /// The index entry of an upper file that records `origin`.
@@ -69,8 +73,7 @@ impl Union {
             return Ok(None);
         }
         let lower_links = self.links_of_lower(link, origin)?;
-        let extra = extra_links(found.marks.nlink.as_deref(), &found.stat, lower_links);
-        Ok(Some(Arc::new(IndexEntry { name, extra_links: AtomicI64::new(extra) })))
+        Ok(Some(known_entry(name, found.marks.nlink.as_deref(), &found.stat, lower_links)))
     }
 
     /// The number of links of the lower file under the same name, if it is the origin.
@@ -107,15 +110,31 @@ impl Union {
         let stat = self.store.stat(at)?.ok_or(Error::refused(Errno::STALE, "index entry is gone"))?;
         let extra = entry.extra_links.load(Ordering::Relaxed);
         let in_union = i64::from(stat.nlink) + extra;
+        entry.noted.store(false, Ordering::Relaxed);
         self.write_links(at, &format!("L{:+}", in_union - i64::from(lower_links)))?;
         self.store.link(at, to)?;
         entry.extra_links.store(extra - 1, Ordering::Relaxed);
-        self.write_links_of_upper(at, extra - 1)
+        // What is noted is right until a link is made or removed, and that notes it first.
+        if let Err(error) = self.note_links(entry) {
+            log::warn!("number of links of an indexed file: {error}");
+        }
+        Ok(())
     }
 
-    /// Notes the number of links in the union relative to the upper file's own, so that it goes along with the next change.
-    pub(super) fn write_links_of_upper(&self, at: At<'_>, extra: i64) -> Result<()> {
-        self.write_links(at, &format!("U{extra:+}"))
+    /// Notes the number of links in the union relative to the upper file's own, so that it goes along with the change of those
+    /// that is about to be made (kernel: `ovl_nlink_start`).
+    pub(super) fn note_links(&self, entry: &IndexEntry) -> Result<()> {
+        if entry.noted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.write_links_of_upper(At::new(self.index_dir()?, &entry.name), entry)
+    }
+
+    /// [`Union::note_links`] on a copy that is not in the index yet.
+    pub(super) fn write_links_of_upper(&self, at: At<'_>, entry: &IndexEntry) -> Result<()> {
+        self.write_links(at, &format!("U{:+}", entry.extra_links.load(Ordering::Relaxed)))?;
+        entry.noted.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn write_links(&self, at: At<'_>, value: &str) -> Result<()> {
@@ -129,6 +148,17 @@ impl Union {
         };
         Ok(self.store.unlink(At::new(self.index_dir()?, &entry.name))?)
     }
+}
+
+fn known_entry(
+    name: OsString,
+    mark: Option<&[u8]>,
+    upper: &Stat,
+    lower_links: Option<u32>,
+) -> Arc<IndexEntry> {
+    let extra_links = AtomicI64::new(extra_links(mark, upper, lower_links));
+    let noted = AtomicBool::new(mark.is_some_and(|mark| mark.starts_with(b"U")));
+    Arc::new(IndexEntry { name, extra_links, noted })
 }
 
 /// Reads `overlay.nlink` (`U±n` or `L±n`) as the difference between links in the union and links of the upper file.

@@ -42,12 +42,24 @@ impl Union {
             return Err(Error::refused(Errno::PERM, "directories have one name"));
         }
         self.check_new_name(&parent, new_name)?;
+        if node.link().is_none() && self.getattr(id)?.nlink == 0 {
+            return Err(Error::refused(Errno::NOENT, "the file was removed"));
+        }
         self.ensure_upper(&node, Extent::All)?;
         let dir = self.ensure_upper_dir(&parent)?;
         let name: Arc<OsStr> = Arc::from(new_name);
         let gates = locks::lock(&[&parent, &node]);
         let over_whiteout = self.check_free(&parent, &name)?;
-        self.link_to(&node, &dir, &name, over_whiteout)?;
+        if let Some(entry) = node.index_entry() {
+            self.note_links(&entry)?;
+        }
+        match self.link_to(&node, &dir, &name, over_whiteout) {
+            // The upperdir may hold whiteouts although no lowerdir is below it.
+            Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&parent, &name)? => {
+                self.link_to(&node, &dir, &name, true)?;
+            }
+            other => other?,
+        }
         if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(&node) {
             self.mark_impure(&parent, &dir)?;
         }
@@ -116,6 +128,10 @@ impl Union {
     /// How the file will be reached when one of its names is gone. To be called before that name is removed, with the node's
     /// gate held; the answer goes to [`Union::name_removed`] after.
     pub(super) fn home_without(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<Home> {
+        let index = node.index_entry();
+        if let Some(entry) = &index {
+            self.note_links(entry)?;
+        }
         {
             let mut state = node.state.write();
             let other = state
@@ -128,7 +144,7 @@ impl Union {
                 return Ok(Home::Named);
             }
         }
-        if let Some(entry) = node.index_entry() {
+        if let Some(entry) = index {
             let stat = self.stat(node)?;
             let left =
                 i64::from(stat.nlink) + entry.extra_links.load(std::sync::atomic::Ordering::Relaxed) - 1;
@@ -148,8 +164,12 @@ impl Union {
         home: Home,
     ) -> Result<()> {
         let held = matches!(home, Home::Held(_) | Home::Parked(_));
-        if let crate::namespace::node::Body::Upper(upper) = &mut node.state.write().body {
-            upper.home = home;
+        let replaced = match &mut node.state.write().body {
+            crate::namespace::node::Body::Upper(upper) => Some(std::mem::replace(&mut upper.home, home)),
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            self.let_go(&replaced);
         }
         self.drop_link(node, parent, name);
         if held { self.drop_index_entry(node) } else { Ok(()) }

@@ -68,7 +68,12 @@ impl Union {
         name: &Arc<OsStr>,
         lowers: Option<&[u16]>,
     ) -> Result<Located> {
-        let impure = node.peek_dir(|directory| directory.impure).unwrap_or(false);
+        let (impure, removed) =
+            node.peek_dir(|directory| (directory.impure, directory.removed)).unwrap_or_default();
+        if removed {
+            // Its whiteouts went with it; what they hid must not come back for those who still have it open.
+            return Ok(Located::default());
+        }
         let origins = if impure { Origins::Read } else { Origins::None };
         self.walker().locate_among(stack, name, origins, lowers)
     }
@@ -102,8 +107,13 @@ impl Union {
 
     fn adopt_dir(&self, link: Link, located: &Located) -> Arc<Node> {
         let number_of = |found: &Found| self.table.numbers().of(found.dir.layer(), &found.stat);
-        let first_lower = located.lowers.first();
-        let wanted = first_lower.or(located.upper.as_ref()).and_then(number_of);
+        // The origin counts where the lower directories were cut off by copying the whole tree up.
+        let origin_of = |found: &Found| self.table.numbers().of_origin(found.marks.origin.as_deref()?);
+        let upper = located.upper.as_ref();
+        let wanted = match located.lowers.first() {
+            Some(lower) => number_of(lower),
+            None => upper.and_then(origin_of).or_else(|| upper.and_then(number_of)),
+        };
         let real = located.shown().map_or(RealId { dev: 0, ino: 0 }, |found| found.stat.real_id());
         let is_same =
             |node: &Node| node.peek_dir(|directory| is_same_dir(&directory.stack, located)).unwrap_or(false);

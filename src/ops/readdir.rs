@@ -37,6 +37,9 @@ impl Union {
     /// An entry that is neither added nor removed while a listing goes on appears in it exactly once.
     pub fn read_dir(&self, id: NodeId, cookie: u64, attributes: bool, visit: &mut Visit<'_>) -> Result<()> {
         let (node, stack) = self.dir_node(id)?;
+        if node.peek_dir(|directory| directory.removed) == Some(true) {
+            return Ok(());
+        }
         let streamed = match (cookie, stack.sole()) {
             (0, sole) => sole.filter(|dir| dir.layer().offsets != Offsets::Unknown),
             (cookie, _) if cookie & HASHED != 0 => None,

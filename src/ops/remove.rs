@@ -1,7 +1,7 @@
 //! Removing files and directories.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -173,10 +173,9 @@ impl Union {
     /// the work directory.
     pub(super) fn hold(&self, node: &Node) -> Result<Home> {
         let place = self.place(node)?;
-        if HELD.load(Ordering::Relaxed) < self.options.held_limit {
+        if self.may_hold() {
             let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
-            HELD.fetch_add(1, Ordering::Relaxed);
-            return Ok(Home::Held(Arc::new(fd)));
+            return Ok(Self::held(fd));
         }
         let staging = &self.upper()?.staging;
         let name = staging.fresh_name();
@@ -184,13 +183,22 @@ impl Union {
         Ok(Home::Parked(name))
     }
 
+    /// Whether descriptors are plentiful enough to keep one more.
+    pub(super) fn may_hold(&self) -> bool {
+        HELD.load(Ordering::Relaxed) < self.options.held_limit
+    }
+
+    /// A file that is reachable by its descriptor only.
+    pub(super) fn held(fd: OwnedFd) -> Home {
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Home::Held(Arc::new(fd))
+    }
+
     /// The last reference to a node is gone: nothing needs to be held any more.
     pub(super) fn let_go(&self, home: &Home) {
         match home {
             Home::Held(_) => {
-                // Saturating: copies of files without a name are held but not counted.
-                let less = |held: usize| Some(held.saturating_sub(1));
-                let _previous = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+                HELD.fetch_sub(1, Ordering::Relaxed);
             }
             Home::Parked(name) => {
                 if let Some(upper) = &self.upper {

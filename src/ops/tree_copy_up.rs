@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
+use crate::types::RealId;
 
 impl Union {
     /// Copies everything the union shows in `top` up, after which its directories need no lowerdir any more and are marked
@@ -64,6 +65,8 @@ impl Union {
         let _gates = locks::lock(&[node]);
         let dir = self.upper_dir(node)?;
         self.set_opaque(dir.this())?;
+        // Without lower directories lookups would find it under the number of its upper one.
+        self.table.renumber(RealId { dev: dir.real.layer().dev, ino: dir.real.ino() }, node.id);
         node.with_dir(|directory| {
             directory.stack.lowers = Arc::new([]);
             directory.redirect = None;

@@ -33,8 +33,8 @@ impl Union {
         .ok_or_else(missing)
     }
 
-    /// The names of all attributes that users see, each ended by a NUL byte.
-    pub fn list_xattr(&self, id: NodeId) -> Result<Vec<u8>> {
+    /// The names of all attributes that the caller may see, each ended by a NUL byte.
+    pub fn list_xattr(&self, caller: Caller, id: NodeId) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         let on_disk = self.at_place(&node, |place| match self.store.list_xattr(place.at()) {
             Ok(names) => Ok(Some(names)),
@@ -44,6 +44,10 @@ impl Union {
         })?;
         let mut names = Vec::with_capacity(on_disk.len());
         for name in on_disk.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+            // The kernel hides attributes for the administrator when they are read, but leaves lists to us (`ovl_can_list`).
+            if name.starts_with(b"trusted.") && !self.is_administrator(caller) {
+                continue;
+            }
             if let Some(shown) = marker::name_in_union(OsStr::from_bytes(name)) {
                 names.extend_from_slice(shown.as_bytes());
                 names.push(0);
@@ -104,13 +108,10 @@ impl Union {
     /// (kernel: `posix_acl_update_mode`).
     fn clear_set_gid_after_acl(&self, caller: Caller, node: &crate::namespace::node::Node) -> Result<()> {
         let stat = self.stat(node)?;
-        if stat.mode & libc::S_ISGID == 0 || self.may_keep_set_id(caller) {
-            return Ok(());
-        }
-        let group = self.options.id_map.gid_to_union(stat.gid);
-        let in_group = caller.gid == group
-            || crate::sys::creds::groups_of(caller.pid).is_some_and(|groups| groups.contains(&group));
-        if in_group {
+        if stat.mode & libc::S_ISGID == 0
+            || self.may_keep_set_id(caller)
+            || self.is_in_group_of(caller, &stat)
+        {
             return Ok(());
         }
         let place = self.place(node)?;

@@ -14,9 +14,10 @@ pub struct OwnedBy {
 }
 
 impl OwnedBy {
-    /// Lets new files belong to `uid` and `gid`. `None` when that takes nothing, or when the process may not.
-    pub fn assume(uid: u32, gid: u32) -> Option<Self> {
+    /// Lets new files belong to `uid` and `gid`; without one, to the process's own. `None` when that takes nothing.
+    pub fn assume(uid: Option<u32>, gid: Option<u32>) -> Option<Self> {
         let (own_uid, own_gid) = own();
+        let (uid, gid) = (uid.unwrap_or(own_uid), gid.unwrap_or(own_gid));
         if (uid, gid) == (own_uid, own_gid) {
             return None;
         }

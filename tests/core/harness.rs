@@ -127,6 +127,18 @@ impl Bench {
         }
     }
 
+    /// Ends the mount as a crash does: nothing is given back, nothing checked.
+    pub fn abandon(&mut self) {
+        self.union = None;
+        self.references.lock().unwrap().clear();
+    }
+
+    /// Begins a mount on another storage, after [`Bench::close`] or [`Bench::abandon`].
+    pub fn reopen_on(&mut self, store: Arc<dyn Store>) {
+        self.store = store;
+        self.reopen();
+    }
+
     pub fn raw(&self) -> &Union {
         self.union.as_ref().unwrap()
     }
@@ -159,21 +171,26 @@ impl Bench {
 
     /// Nothing may be left in the work directory but one whiteout that others are linked to.
     fn check_work(&self) {
-        let Some(work) = self.config.work.as_ref().filter(|_| self.config.upper.is_some()) else { return };
+        let garbage = self.garbage();
+        assert!(garbage.is_empty(), "left in the work directory: {garbage:?}");
+    }
+
+    /// What is left in the work directory that should not be.
+    pub fn garbage(&self) -> Vec<PathBuf> {
+        let Some(work) = self.config.work.as_ref().filter(|_| self.config.upper.is_some()) else {
+            return Vec::new();
+        };
         let left: Vec<PathBuf> =
             std::fs::read_dir(work.join("work")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        let garbage: Vec<&PathBuf> =
-            left.iter().filter(|path| !is_whiteout(path) && !path.ends_with("incompat")).collect();
-        assert!(garbage.is_empty(), "left in the work directory: {garbage:?}");
-        assert!(left.len() <= 2, "one shared whiteout is enough: {left:?}");
+        let whiteouts = left.iter().filter(|path| is_whiteout(path)).count();
+        assert!(whiteouts <= 2, "one shared whiteout is enough: {left:?}");
+        left.into_iter().filter(|path| !is_whiteout(path) && !path.ends_with("incompat")).collect()
     }
 
     fn count(&self, entry: Entry) -> Attr {
         *self.references.lock().unwrap().entry(entry.attr.node).or_default() += 1;
         entry.attr
     }
-
-    // ---- by path ----
 
     /// The parent's node and the last name of a path.
     pub fn split(&self, path: impl AsRef<Path>) -> Answer<(NodeId, OsString)> {
@@ -296,7 +313,7 @@ impl Bench {
     }
 
     pub fn write_node(&self, node: NodeId, offset: u64, data: impl AsRef<[u8]>) -> Answer<()> {
-        let (count, _) = errno(self.raw().write(node, offset, data.as_ref(), false))?;
+        let (count, _) = errno(self.raw().write(node, offset, data.as_ref(), None))?;
         assert_eq!(count, data.as_ref().len());
         Ok(())
     }
@@ -332,7 +349,7 @@ impl Bench {
 
     /// The names of a file's attributes, sorted.
     pub fn xattrs(&self, path: impl AsRef<Path>) -> Answer<Vec<String>> {
-        let list = String::from_utf8(errno(self.raw().list_xattr(self.node(path)?))?).unwrap();
+        let list = String::from_utf8(errno(self.raw().list_xattr(ROOT, self.node(path)?))?).unwrap();
         let mut names: Vec<String> =
             list.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         names.sort();

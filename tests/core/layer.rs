@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 /// A directory that is (to be) a layer. Parents of what is made in it are made too.
@@ -146,7 +148,7 @@ impl Layer {
         while let Some(path) = pending.pop() {
             let seen = Seen::of(&path);
             if seen.mode & libc::S_IFMT == libc::S_IFDIR {
-                pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                pending.extend(quiet_names(&path).into_iter().map(|name| path.join(name)));
             }
             all.insert(path, seen);
         }
@@ -177,7 +179,11 @@ impl Seen {
         let meta = fs::symlink_metadata(path).unwrap();
         let content = match meta.mode() & libc::S_IFMT {
             // Big files here are sparse; their size and time of modification say enough.
-            libc::S_IFREG if meta.len() < 1 << 20 => fs::read(path).unwrap(),
+            libc::S_IFREG if meta.len() < 1 << 20 => {
+                let mut content = Vec::new();
+                fs::File::from(open_quietly(path)).read_to_end(&mut content).unwrap();
+                content
+            }
             libc::S_IFLNK => fs::read_link(path).unwrap().into_os_string().into_vec(),
             _ => meta.len().to_string().into_bytes(),
         };
@@ -191,6 +197,18 @@ impl Seen {
             attributes: attributes(path),
         }
     }
+}
+
+/// Opens without leaving an access time, which tests look at.
+fn open_quietly(path: &Path) -> OwnedFd {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::NOATIME | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+fn quiet_names(path: &Path) -> Vec<OsString> {
+    let dir = rustix::fs::Dir::new(open_quietly(path)).unwrap();
+    dir.map(|entry| OsStr::from_bytes(entry.unwrap().file_name().to_bytes()).to_owned())
+        .filter(|name| name != "." && name != "..")
+        .collect()
 }
 
 fn attributes(path: &Path) -> BTreeMap<OsString, Vec<u8>> {

@@ -1,0 +1,112 @@
+//! Owners stored otherwise than shown.
+
+use std::os::unix::fs::MetadataExt;
+
+use rustix::io::Errno;
+use unionfuse::idmap::{IdMap, IdRanges};
+use unionfuse::types::{Caller, Kind, SetAttr};
+
+use super::harness::{Bench, ROOT, errno, union_with};
+use super::layer::Layer;
+
+/// 0 is stored as 1000; 1 to 999 as 100001 to 100999.
+fn mapped() -> IdMap {
+    let ranges = IdRanges::parse(b"0:1000:1:1:100001:999").unwrap();
+    IdMap { uids: Some(ranges.clone()), gids: Some(ranges), ..IdMap::default() }
+}
+
+fn with(id_map: IdMap) -> Bench {
+    union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("d/f", "text").owner("d/f", 100_007, 1000).owner("d", 1000, 1000);
+            lower.file("d/foreign", "").owner("d/foreign", 5, 6);
+        },
+        |config| config.id_map = id_map,
+    )
+}
+
+fn owner(bench: &Bench, path: &str) -> (u32, u32) {
+    let attr = bench.stat(path).unwrap();
+    (attr.uid, attr.gid)
+}
+
+fn stored(bench: &Bench, path: &str) -> (u32, u32) {
+    let meta = bench.upper().stat(path);
+    (meta.uid(), meta.gid())
+}
+
+#[test]
+fn owners_are_shown_mapped() {
+    let bench = with(mapped());
+    assert_eq!(owner(&bench, "d/f"), (7, 0));
+    assert_eq!(owner(&bench, "d"), (0, 0));
+    assert_eq!(owner(&bench, "d/foreign"), (65534, 65534));
+}
+
+#[test]
+fn copy_up_keeps_what_is_stored() {
+    let bench = with(mapped());
+    bench.chmod("d/f", 0o600).unwrap();
+    assert_eq!(stored(&bench, "d/f"), (100_007, 1000));
+    assert_eq!(stored(&bench, "d"), (1000, 1000));
+    bench.chmod("d/foreign", 0o600).unwrap();
+    assert_eq!(stored(&bench, "d/foreign"), (5, 6));
+}
+
+#[test]
+fn changes_and_creations_are_stored_mapped() {
+    let bench = with(mapped());
+    let change = SetAttr { uid: Some(3), gid: Some(4), ..SetAttr::default() };
+    let attr = bench.setattr("d/f", change).unwrap();
+    assert_eq!((attr.uid, attr.gid), (3, 4));
+    assert_eq!(stored(&bench, "d/f"), (100_003, 100_004));
+    let caller = Caller { uid: 9, gid: 0, ..ROOT };
+    let made = bench.mknod(caller, "d/new", Kind::File, 0o644, 0).unwrap();
+    assert_eq!((made.uid, made.gid), (9, 0));
+    assert_eq!(stored(&bench, "d/new"), (100_009, 1000));
+}
+
+#[test]
+fn owners_that_cannot_be_stored_are_refused() {
+    let bench = with(mapped());
+    let change = SetAttr { uid: Some(5000), ..SetAttr::default() };
+    assert_eq!(bench.setattr("d/f", change), Err(Errno::INVAL));
+    assert_eq!(owner(&bench, "d/f"), (7, 0));
+    let stranger = Caller { uid: 5000, gid: 5000, ..ROOT };
+    assert_eq!(bench.mknod(stranger, "d/new", Kind::File, 0o644, 0), Err(Errno::OVERFLOW));
+    assert!(!bench.has("d/new"));
+}
+
+#[test]
+fn squashed_owners() {
+    let bench = with(IdMap { squash_uid: Some(42), squash_gid: Some(43), ..IdMap::default() });
+    assert_eq!(owner(&bench, "d/f"), (42, 43));
+    assert_eq!(owner(&bench, "d/foreign"), (42, 43));
+    let change = SetAttr { uid: Some(3), gid: Some(4), ..SetAttr::default() };
+    let attr = bench.setattr("d/f", change).unwrap();
+    assert_eq!((attr.uid, attr.gid), (42, 43));
+    let made = bench.mkdir_as(Caller { uid: 9, gid: 9, ..ROOT }, "d/new", 0o755).unwrap();
+    assert_eq!((made.uid, made.gid), (42, 43));
+    assert_eq!(stored(&bench, "d/new"), (0, 0));
+}
+
+#[test]
+fn squashing_the_user_leaves_the_group() {
+    let bench = with(IdMap { squash_uid: Some(42), ..IdMap::default() });
+    let made = bench.mknod(Caller { uid: 9, gid: 8, ..ROOT }, "d/new", Kind::File, 0o644, 0).unwrap();
+    assert_eq!((made.uid, made.gid), (42, 8));
+    assert_eq!(stored(&bench, "d/new"), (0, 8));
+    let change = SetAttr { gid: Some(4), ..SetAttr::default() };
+    assert_eq!(bench.setattr("d/f", change).unwrap().gid, 4);
+}
+
+#[test]
+fn an_access_acl_knows_the_shown_group() {
+    let bench = with(mapped());
+    bench.chmod("d/f", 0o2755).unwrap();
+    let node = bench.node("d/f").unwrap();
+    let member = Caller { uid: 7, gid: 0, ..ROOT };
+    let acl = super::xattr::acl();
+    errno(bench.raw().set_xattr(member, node, "system.posix_acl_access".as_ref(), &acl, 0)).unwrap();
+    assert_eq!(bench.stat("d/f").unwrap().perm & 0o2000, 0o2000);
+}

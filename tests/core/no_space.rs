@@ -1,0 +1,130 @@
+//! A filesystem that is full.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tempfile::TempDir;
+
+use super::harness::{Bench, skip};
+use super::layer::Layer;
+
+/// A small tmpfs, unmounted when dropped.
+struct Small {
+    point: PathBuf,
+    _dir: TempDir,
+}
+
+impl Small {
+    fn mount(options: &str) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let options = std::ffi::CString::new(options).unwrap();
+        match mount("small", dir.path(), "tmpfs", MountFlags::empty(), options.as_c_str()) {
+            Ok(()) => Some(Self { point: dir.path().to_owned(), _dir: dir }),
+            Err(errno) => {
+                skip(&format!("mount tmpfs: {errno}"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = unmount(self.point.as_path(), UnmountFlags::DETACH);
+    }
+}
+
+/// A union whose upperdir is on `small`, its lower elsewhere.
+fn on(small: &Small, fill: impl FnOnce(&Layer)) -> Bench {
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| fill(lower));
+    for name in ["upper", "work"] {
+        std::fs::create_dir(small.point.join(name)).unwrap();
+    }
+    bench.config.upper = Some(small.point.join("upper"));
+    bench.config.work = Some(small.point.join("work"));
+    bench.open();
+    bench
+}
+
+fn used(point: &Path) -> u64 {
+    let usage = rustix::fs::statvfs(point).unwrap();
+    usage.f_blocks - usage.f_bfree
+}
+
+#[test]
+fn a_copy_up_that_does_not_fit_leaves_everything_as_it_was() {
+    let Some(small) = Small::mount("size=2m") else { return };
+    let bench = on(&small, |lower| {
+        lower.file("d/big", vec![b'x'; 4 << 20]).file("d/small", "small").link("d/big2", "d/big");
+    });
+    let before = bench.stat("d/big").unwrap();
+    bench.write("d/small", "SMALL").unwrap();
+    let taken = used(&small.point);
+    for _ in 0..3 {
+        assert_eq!(bench.write("d/big", "y"), Err(Errno::NOSPC));
+        assert_eq!(bench.chmod("d/big2", 0o600), Err(Errno::NOSPC));
+        assert_eq!(bench.rename("d/big", "d/moved"), Err(Errno::NOSPC));
+    }
+    let mut data = [0; 8];
+    assert_eq!(bench.raw().read(before.node, (4 << 20) - 8, &mut data).unwrap(), 8);
+    assert_eq!(&data, b"xxxxxxxx");
+    assert_eq!(bench.stat("d/big").unwrap(), before);
+    assert_eq!(bench.names("d").unwrap(), ["big", "big2", "small"]);
+    assert_eq!(std::fs::read_dir(small.point.join("upper/d")).unwrap().count(), 1);
+    assert_eq!(used(&small.point), taken, "nothing was left behind");
+    // What fits is done: a truncation copies nothing.
+    assert_eq!(bench.truncate("d/big", 10).unwrap().size, 10);
+    assert_eq!(bench.text("d/big2").unwrap(), "xxxxxxxxxx");
+}
+
+#[test]
+fn no_inodes_left() {
+    let Some(small) = Small::mount("size=2m,nr_inodes=30") else { return };
+    let bench = on(&small, |lower| {
+        for n in 0..50 {
+            lower.file(format!("d/f{n}"), n.to_string());
+        }
+    });
+    let mut failed = 0;
+    for n in 0..50 {
+        match bench.chmod(format!("d/f{n}"), 0o600) {
+            Ok(_) => {}
+            Err(Errno::NOSPC) => failed += 1,
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+    assert!(failed > 20);
+    for n in 0..50 {
+        assert_eq!(bench.text(format!("d/f{n}")).unwrap(), n.to_string());
+    }
+    assert_eq!(bench.create("d/new"), Err(Errno::NOSPC));
+    assert_eq!(bench.mkdir("d/newdir"), Err(Errno::NOSPC));
+    assert_eq!(bench.names("d").unwrap().len(), 50);
+}
+
+#[test]
+fn different_filesystems_keep_their_numbers_apart() {
+    let Some(small) = Small::mount("size=2m") else { return };
+    let mut bench = on(&small, |lower| {
+        lower.file("d/f", "text").file("g", "").dir("d/e").link("d/h", "g");
+    });
+    for n in 0..20 {
+        bench.create(format!("new{n}")).unwrap();
+    }
+    let paths = ["d/f", "g", "d", "d/e"];
+    let before = paths.map(|path| bench.node(path).unwrap());
+    for path in paths {
+        bench.chmod(path, 0o700).unwrap();
+    }
+    for _ in 0..2 {
+        let now = paths.map(|path| bench.node(path).unwrap());
+        assert_eq!(before, now, "numbers stay over copy-up to another filesystem and a remount");
+        let all: std::collections::HashSet<_> =
+            (0..20).map(|n| bench.node(format!("new{n}")).unwrap()).chain(now).collect();
+        assert_eq!(all.len(), 24);
+        assert_eq!((bench.node("d/h").unwrap(), bench.stat("g").unwrap().nlink), (now[1], 2));
+        assert_eq!(bench.names("d").unwrap(), ["e", "f", "h"]);
+        bench.reopen();
+    }
+}

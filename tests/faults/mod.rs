@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use unionfuse::layer::store::Disk;
+use unionfuse::types::Kind;
+
+use crate::harness::{Answer, Bench};
+use crate::scenario::{self, Scenario};
+use crate::store::{Fault, Faulty};
+
+/// What users see of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fact {
+    kind: Kind,
+    perm: u16,
+    owner: (u32, u32),
+    links: u32,
+    modified: Option<(i64, u32)>,
+    content: String,
+    attributes: Vec<(String, Vec<u8>)>,
+}
+
+type Tree = BTreeMap<PathBuf, Fact>;
+
+/// Everything the union shows. Times only of what no scenario makes or writes, which would be another second's.
+fn tree(bench: &Bench) -> Answer<Tree> {
+    let mut all = Tree::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(path) = pending.pop() {
+        let attr = bench.stat(&path)?;
+        if attr.kind == Kind::Directory {
+            pending.extend(bench.names(&path)?.iter().map(|name| path.join(name)));
+        }
+        all.insert(path.clone(), fact(bench, &path)?);
+    }
+    Ok(all)
+}
+
+fn fact(bench: &Bench, path: &Path) -> Answer<Fact> {
+    let attr = bench.stat(path)?;
+    let content = match attr.kind {
+        Kind::File => bench.text(path)?,
+        Kind::Symlink => bench.target(path)?.to_string_lossy().into_owned(),
+        _ => String::new(),
+    };
+    let old = attr.mtime.sec < 1_000_000_000;
+    let attributes =
+        bench.xattrs(path)?.into_iter().map(|name| Ok((name.clone(), bench.get_xattr(path, &name)?)));
+    Ok(Fact {
+        kind: attr.kind,
+        perm: attr.perm,
+        owner: (attr.uid, attr.gid),
+        links: if attr.kind == Kind::Directory { 0 } else { attr.nlink },
+        modified: old.then_some((attr.mtime.sec, attr.mtime.nsec)),
+        content,
+        attributes: attributes.collect::<Answer<_>>()?,
+    })
+}
+
+const ERRNOS: [Errno; 6] = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::ACCESS, Errno::NOMEM];
+
+fn prepare(scenario: &Scenario) -> (Bench, Arc<Faulty>) {
+    let mut bench = Bench::prepare(scenario::fill);
+    bench.config.redirect_dir = scenario.redirects;
+    let store = Arc::new(Faulty::new());
+    bench.open_on(store.clone());
+    (bench, store)
+}
+
+fn expected(scenario: &Scenario) -> (Tree, Tree, Vec<&'static str>) {
+    let (bench, store) = prepare(scenario);
+    let before = tree(&bench).unwrap();
+    bench.forget_all();
+    store.arm(Fault::None);
+    (scenario.act)(&bench).unwrap_or_else(|errno| panic!("{}: {errno}", scenario.name));
+    let calls = store.disarm();
+    let after = tree(&bench).unwrap();
+    assert_ne!(before, after, "{} changes nothing", scenario.name);
+    (before, after, calls)
+}
+
+fn difference(left: &Tree, right: &Tree) -> String {
+    let paths: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
+    let differing = paths.into_iter().filter(|path| left.get(*path) != right.get(*path));
+    differing.map(|path| format!("{path:?}: {:?} / {:?}\n", left.get(path), right.get(path))).collect()
+}
+
+fn assert_either(found: &Tree, before: &Tree, after: &Tree, context: &str) {
+    assert!(
+        found == before || found == after,
+        "{context}: neither old nor new\nagainst the old:\n{}against the new:\n{}",
+        difference(found, before),
+        difference(found, after)
+    );
+}
+
+#[test]
+fn stopped_anywhere_a_mount_shows_the_old_or_the_new_state() {
+    let mut points = 0;
+    for scenario in scenario::all() {
+        let (before, after, calls) = expected(&scenario);
+        for at in 0..=calls.len() {
+            let (mut bench, store) = prepare(&scenario);
+            store.arm(Fault::Stop(at));
+            let outcome = (scenario.act)(&bench);
+            bench.abandon();
+            store.disarm();
+            let context = format!("{} stopped before call {at} of {calls:?}", scenario.name);
+            bench.reopen_on(Arc::new(Disk));
+            let found = tree(&bench).unwrap_or_else(|errno| panic!("{context}: {errno}"));
+            assert_either(&found, &before, &after, &context);
+            if outcome.is_ok() {
+                assert_eq!(found, after, "{context}: what was answered is lost");
+            }
+            // Closing checks that the work directory was swept.
+            bench.reopen();
+            assert_eq!(tree(&bench).unwrap(), found, "{context}: a second mount shows something else");
+            points += 1;
+        }
+    }
+    report("crash points", points);
+}
+
+#[test]
+fn failing_anywhere_the_errno_arrives_and_nothing_is_half_done() {
+    let mut faults = 0;
+    for scenario in scenario::all() {
+        let (before, after, calls) = expected(&scenario);
+        for (turn, errno) in ERRNOS.into_iter().enumerate() {
+            // EIO at each call, the others by turns; all at each in the long run.
+            let each = turn == 0 || std::env::var_os("UNIONFUSE_SOAK").is_some();
+            for at in (0..calls.len()).filter(|at| each || at % (ERRNOS.len() - 1) == turn - 1) {
+                let context = format!("{}: {errno} at call {at} of {calls:?}", scenario.name);
+                let (mut bench, store) = prepare(&scenario);
+                store.arm(Fault::Fail(at, errno));
+                let outcome = (scenario.act)(&bench);
+                store.disarm();
+                let found = tree(&bench).unwrap_or_else(|errno| panic!("{context}: {errno}"));
+                match outcome {
+                    Ok(()) => assert_eq!(difference(&found, &after), "", "{context}: answered, but not done"),
+                    Err(answer) => {
+                        assert_eq!(answer, errno, "{context}");
+                        assert_either(&found, &before, &after, &context);
+                    }
+                }
+                bench.forget_all();
+                if !bench.garbage().is_empty() {
+                    // Only a clean-up that itself fails may leave something, which the next mount sweeps.
+                    let published = calls[..at].iter().any(|call| ["rename", "link"].contains(call));
+                    let cleaning = ["unlink", "rmdir", "chmod"].contains(&calls[at]) || published;
+                    assert!(cleaning, "{context}: {:?}", bench.garbage());
+                    bench.abandon();
+                }
+                bench.reopen();
+                assert_eq!(
+                    difference(&tree(&bench).unwrap(), &found),
+                    "",
+                    "{context}: another state after a remount"
+                );
+                faults += 1;
+            }
+        }
+    }
+    report("faults", faults);
+}
+
+fn report(what: &str, count: usize) {
+    use std::io::Write;
+    std::io::stderr().write_all(format!("{what}: {count}\n").as_bytes()).unwrap();
+}

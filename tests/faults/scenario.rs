@@ -1,0 +1,119 @@
+//! What is interrupted: one operation each, over layers in which it has as much to do as it can.
+
+use rustix::fs::FileType;
+use unionfuse::types::{Kind, NewTime, RenameMode, SetAttr, Time};
+
+use crate::harness::{Answer, Bench, ROOT};
+use crate::layer::Layer;
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub redirects: bool,
+    pub act: fn(&Bench) -> Answer<()>,
+}
+
+/// Two lowers and an upper in which every kind of entry meets every other.
+pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
+    let [top, bottom] = lowers;
+    top.file("file", "lower file").mode("file", 0o640).owner("file", 12, 34).time("file", 1_000_000);
+    top.set("file", "user.note", "kept").file("other", "other");
+    top.file("hard", "one file").link("hard2", "hard").dir("links").link("links/hard3", "hard");
+    top.symlink("symlink", "file").node("fifo", FileType::Fifo, 0o600, 0);
+    top.file("dir/a", "a").file("dir/sub/b", "b").dir("empty").file("gone", "deleted");
+    bottom
+        .file("dir/c", "c")
+        .file("dir/sub/d", "d")
+        .file("empty2/x", "x")
+        .dir("merged-empty")
+        .file("replaced/y", "y");
+    upper.file("upper", "upper file").dir("udir").file("udir/u", "u").whiteout("gone").dir("upper-empty");
+    upper.dir("empty2").whiteout("empty2/x").set("empty2", "trusted.overlay.impure", "y");
+    upper.whiteout("replaced");
+}
+
+macro_rules! scenario {
+    ($name:literal, $act:expr) => {
+        Scenario { name: $name, redirects: true, act: $act }
+    };
+    ($name:literal without redirects, $act:expr) => {
+        Scenario { name: $name, redirects: false, act: $act }
+    };
+}
+
+pub fn all() -> Vec<Scenario> {
+    [making(), changing(), removing(), renaming()].into_iter().flatten().collect()
+}
+
+fn making() -> Vec<Scenario> {
+    vec![
+        scenario!("create", |u| u.create("new").map(drop)),
+        scenario!("create in a lower directory", |u| u.create("dir/sub/new").map(drop)),
+        scenario!("create over a whiteout", |u| u.create("gone").map(drop)),
+        scenario!("mkdir", |u| u.mkdir("dir/new").map(drop)),
+        scenario!("mkdir over a whiteout", |u| u.mkdir("gone").map(drop)),
+        scenario!("mkdir over a deleted directory", |u| u.mkdir("replaced").map(drop)),
+        scenario!("symlink over a whiteout", |u| u.symlink("gone", "target").map(drop)),
+        scenario!("mknod of a fifo", |u| u.mknod(ROOT, "dir/fifo", Kind::Fifo, 0o600, 0).map(drop)),
+        scenario!("link of an upper file", |u| u.link("upper", "dir/upper2").map(drop)),
+        scenario!("link of a lower file", |u| u.link("file", "dir/file2").map(drop)),
+        scenario!("link of a lower hard link over a whiteout", |u| u.link("hard", "gone").map(drop)),
+    ]
+}
+
+fn changing() -> Vec<Scenario> {
+    vec![
+        scenario!("first write to a lower file", |u| {
+            let node = u.node("file")?;
+            u.write_node(node, 3, "XYZ")
+        }),
+        scenario!("first write to a lower hard link", |u| {
+            let node = u.node("links/hard3")?;
+            u.write_node(node, 0, "new")
+        }),
+        scenario!("truncate of a lower file", |u| u.truncate("file", 2).map(drop)),
+        scenario!("chmod of a lower directory", |u| u.chmod("dir/sub", 0o700).map(drop)),
+        scenario!("times of a lower symlink", |u| {
+            let mtime = Some(NewTime::At(Time { sec: 77, nsec: 0 }));
+            u.setattr("symlink", SetAttr { mtime, ..SetAttr::default() }).map(drop)
+        }),
+        scenario!("chmod of a lower fifo", |u| u.chmod("fifo", 0o644).map(drop)),
+        scenario!("setxattr of a lower file", |u| u.set_xattr("file", "user.more", "x")),
+        scenario!("removexattr of a lower file", |u| u.remove_xattr("file", "user.note")),
+    ]
+}
+
+fn removing() -> Vec<Scenario> {
+    vec![
+        scenario!("unlink of an upper file", |u| u.unlink("upper")),
+        scenario!("unlink of a lower file", |u| u.unlink("dir/a")),
+        scenario!("unlink of a lower hard link", |u| u.unlink("hard2")),
+        scenario!("rmdir of an upper directory", |u| u.rmdir("upper-empty")),
+        scenario!("rmdir of a lower directory", |u| u.rmdir("empty")),
+        scenario!("rmdir of a directory with whiteouts", |u| u.rmdir("empty2")),
+    ]
+}
+
+fn renaming() -> Vec<Scenario> {
+    vec![
+        scenario!("rename of an upper file", |u| u.rename("upper", "dir/moved")),
+        scenario!("rename of a lower file", |u| u.rename("file", "dir/sub/moved")),
+        scenario!("rename over a lower file", |u| u.rename("upper", "file")),
+        scenario!("rename over an upper file", |u| u.rename("file", "upper")),
+        scenario!("rename over a whiteout", |u| u.rename("file", "gone")),
+        scenario!("rename of a lower hard link", |u| u.rename("hard", "dir/hard4")),
+        scenario!("rename over a lower hard link", |u| u.rename("upper", "hard")),
+        scenario!("rename of a merged directory", |u| u.rename("dir", "udir/dir")),
+        scenario!("rename of a merged directory in place", |u| u.rename("dir", "dir2")),
+        scenario!("rename of an upper directory over a whiteout", |u| u.rename("udir", "replaced")),
+        scenario!("rename of an upper directory over an emptied one", |u| u.rename("udir", "empty2")),
+        scenario!("rename of a lower directory over a lower one", |u| u.rename("dir", "merged-empty")),
+        scenario!("exchange of files", |u| u.rename_with("file", "upper", RenameMode::Exchange)),
+        scenario!("exchange of directories", |u| u.rename_with("dir", "udir", RenameMode::Exchange)),
+        scenario!("exchange of a file and a directory", |u| u.rename_with(
+            "file",
+            "dir",
+            RenameMode::Exchange
+        )),
+        scenario!("rename of a merged directory" without redirects, |u| u.rename("dir", "udir/dir")),
+    ]
+}

@@ -1,0 +1,235 @@
+//! The machine's filesystems, with one call failing, or all calls after some moment.
+
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+use rustix::fs::{IFlags, OFlags, RenameFlags};
+use rustix::io::Errno;
+use unionfuse::layer::store::{Disk, Store};
+use unionfuse::sys::dirent::RawEntry;
+use unionfuse::sys::handle::FileHandle;
+use unionfuse::sys::{At, Error, Result};
+use unionfuse::types::{FsUsage, Kind, NewTime, Stat};
+
+/// What goes wrong, counted in calls since [`Faulty::arm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// The N-th call (from 0) fails.
+    Fail(usize, Errno),
+    /// From the N-th call on nothing is done any more: the daemon was killed.
+    Stop(usize),
+}
+
+#[derive(Debug)]
+struct State {
+    fault: Fault,
+    calls: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+pub struct Faulty(Mutex<State>);
+
+impl Faulty {
+    pub fn new() -> Self {
+        Self(Mutex::new(State { fault: Fault::None, calls: Vec::new() }))
+    }
+
+    pub fn arm(&self, fault: Fault) {
+        *self.0.lock().unwrap() = State { fault, calls: Vec::new() };
+    }
+
+    /// The calls made since [`Faulty::arm`], which no longer counts.
+    pub fn disarm(&self) -> Vec<&'static str> {
+        let mut state = self.0.lock().unwrap();
+        state.fault = Fault::None;
+        std::mem::take(&mut state.calls)
+    }
+
+    fn step(&self, call: &'static str) -> Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let now = state.calls.len();
+        state.calls.push(call);
+        match state.fault {
+            Fault::Fail(at, errno) if at == now => Err(Error::new(call, errno)),
+            Fault::Stop(at) if at <= now => Err(Error::new(call, Errno::IO)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
+        self.step("open")?;
+        Disk.open(at, flags, mode)
+    }
+
+    fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
+        self.step("stat")?;
+        Disk.stat(at)
+    }
+
+    fn stat_fd(&self, fd: BorrowedFd<'_>) -> Result<Stat> {
+        self.step("stat_fd")?;
+        Disk.stat_fd(fd)
+    }
+
+    fn read_link(&self, at: At<'_>) -> Result<OsString> {
+        self.step("read_link")?;
+        Disk.read_link(at)
+    }
+
+    fn mkdir(&self, at: At<'_>, mode: u32) -> Result<()> {
+        self.step("mkdir")?;
+        Disk.mkdir(at, mode)
+    }
+
+    fn mknod(&self, at: At<'_>, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
+        self.step("mknod")?;
+        Disk.mknod(at, kind, mode, rdev)
+    }
+
+    fn symlink(&self, target: &OsStr, at: At<'_>) -> Result<()> {
+        self.step("symlink")?;
+        Disk.symlink(target, at)
+    }
+
+    fn link(&self, from: At<'_>, to: At<'_>) -> Result<()> {
+        self.step("link")?;
+        Disk.link(from, to)
+    }
+
+    fn unlink(&self, at: At<'_>) -> Result<()> {
+        self.step("unlink")?;
+        Disk.unlink(at)
+    }
+
+    fn rmdir(&self, at: At<'_>) -> Result<()> {
+        self.step("rmdir")?;
+        Disk.rmdir(at)
+    }
+
+    fn rename(&self, from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
+        self.step("rename")?;
+        Disk.rename(from, to, flags)
+    }
+
+    fn chmod(&self, at: At<'_>, mode: u32) -> Result<()> {
+        self.step("chmod")?;
+        Disk.chmod(at, mode)
+    }
+
+    fn chown(&self, at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+        self.step("chown")?;
+        Disk.chown(at, uid, gid)
+    }
+
+    fn set_times(&self, at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> Result<()> {
+        self.step("set_times")?;
+        Disk.set_times(at, atime, mtime)
+    }
+
+    fn tmpfile(&self, dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> {
+        self.step("tmpfile")?;
+        Disk.tmpfile(dir, mode)
+    }
+
+    fn get_xattr(&self, at: At<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+        self.step("get_xattr")?;
+        Disk.get_xattr(at, name)
+    }
+
+    fn list_xattr(&self, at: At<'_>) -> Result<Vec<u8>> {
+        self.step("list_xattr")?;
+        Disk.list_xattr(at)
+    }
+
+    fn set_xattr(&self, at: At<'_>, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+        self.step("set_xattr")?;
+        Disk.set_xattr(at, name, value, flags)
+    }
+
+    fn remove_xattr(&self, at: At<'_>, name: &OsStr) -> Result<()> {
+        self.step("remove_xattr")?;
+        Disk.remove_xattr(at, name)
+    }
+
+    fn read_dir(
+        &self,
+        dir: BorrowedFd<'_>,
+        start: u64,
+        visit: &mut dyn FnMut(RawEntry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.step("read_dir")?;
+        Disk.read_dir(dir, start, visit)
+    }
+
+    fn read(&self, fd: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize> {
+        self.step("read")?;
+        Disk.read(fd, buf, offset)
+    }
+
+    fn write(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> Result<usize> {
+        self.step("write")?;
+        Disk.write(fd, data, offset)
+    }
+
+    fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> Result<()> {
+        self.step("truncate")?;
+        Disk.truncate(fd, size)
+    }
+
+    fn allocate(&self, fd: BorrowedFd<'_>, mode: i32, offset: u64, len: u64) -> Result<()> {
+        self.step("allocate")?;
+        Disk.allocate(fd, mode, offset, len)
+    }
+
+    fn sync(&self, fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
+        self.step("sync")?;
+        Disk.sync(fd, data_only)
+    }
+
+    fn seek_data(&self, fd: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<Option<u64>> {
+        self.step("seek_data")?;
+        Disk.seek_data(fd, offset, hole)
+    }
+
+    fn copy_range(
+        &self,
+        from: BorrowedFd<'_>,
+        from_offset: u64,
+        to: BorrowedFd<'_>,
+        to_offset: u64,
+        len: usize,
+    ) -> Result<usize> {
+        self.step("copy_range")?;
+        Disk.copy_range(from, from_offset, to, to_offset, len)
+    }
+
+    fn clone_data(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+        self.step("clone_data")?;
+        Disk.clone_data(from, to)
+    }
+
+    fn handle(&self, at: At<'_>) -> Result<Option<FileHandle>> {
+        self.step("handle")?;
+        Disk.handle(at)
+    }
+
+    fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags> {
+        self.step("flags")?;
+        Disk.flags(fd)
+    }
+
+    fn set_flags(&self, fd: BorrowedFd<'_>, flags: IFlags) -> Result<()> {
+        self.step("set_flags")?;
+        Disk.set_flags(fd, flags)
+    }
+
+    fn usage(&self, fd: BorrowedFd<'_>) -> Result<FsUsage> {
+        self.step("usage")?;
+        Disk.usage(fd)
+    }
+}
