@@ -24,13 +24,20 @@ pub use layers::{LayerListError, parse_layers};
 pub use mount_opts::Note;
 pub use run::run;
 
-use crate::config::MountConfig;
+use crate::config::{MountConfig, MountFlags};
 
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
     /// Mount a union.
     Mount(Box<MountConfig>),
+    /// Change the flags of a mount (`mount -o remount,ro MNT`).
+    Remount {
+        /// Where the union is mounted.
+        mountpoint: PathBuf,
+        /// The flags it should have.
+        flags: MountFlags,
+    },
     /// Unmount one.
     Umount {
         /// Where it is mounted.

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::MountConfig;
+use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
 use crate::fuse::Session;
 use crate::ops::Union;
@@ -233,7 +233,31 @@ pub fn umount(mountpoint: &Path, lazy: bool) -> ExitCode {
     }
 }
 
-fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
+/// Changes the flags of a mounted union. Errors are printed on stderr.
+pub fn remount(mountpoint: &Path, flags: MountFlags) -> ExitCode {
+    let remounted = mounted_union(mountpoint).and_then(|place| {
+        mount::remount(&place, flags).map_err(|error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::ResourceBusy => {
+                    "files are open for writing: 'fuser -vm MNT' lists who has them"
+                }
+                io::ErrorKind::PermissionDenied => "only root can",
+                _ => "",
+            };
+            SetupError::new("remount", Some(mountpoint), error, remedy)
+        })
+    });
+    match remounted {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(EXIT_MOUNT)
+        }
+    }
+}
+
+/// The absolute path of a mountpoint, when a union is mounted there.
+fn mounted_union(mountpoint: &Path) -> Result<PathBuf, SetupError> {
     let failed = |problem: &dyn fmt::Display, remedy: &str| {
         SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
     };
@@ -243,13 +267,18 @@ fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
         Ok(Some(entry)) => {
             let problem =
                 format!("a filesystem of type {} is mounted there, not a union", entry.fs_type.display());
-            return Err(failed(&problem, "use umount(8)"));
+            return Err(failed(&problem, "use umount(8) or mount(8)"));
         }
         Ok(None) => {
             return Err(failed(&"nothing is mounted there", "findmnt -t fuse.unionfuse lists the unions"));
         }
         Err(error) => log::debug!("the mount table cannot be read: {error}"),
     }
+    Ok(place)
+}
+
+fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
+    let place = mounted_union(mountpoint)?;
     mount::unmount(&place, lazy).map_err(|error| {
         // fusermount3 has no error numbers, only words.
         let busy = error.kind() == io::ErrorKind::ResourceBusy || error.to_string().contains("busy");
@@ -258,6 +287,6 @@ fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
         } else {
             ""
         };
-        failed(&format!("umount: {error}"), remedy)
+        SetupError::new("mountpoint", Some(mountpoint), format_args!("umount: {error}"), remedy)
     })
 }

@@ -27,6 +27,8 @@ pub struct Note {
 /// Everything the options of a mount can say. `None` where the default depends on how the program was called.
 #[derive(Debug, Clone, Default)]
 pub struct MountOpts {
+    /// `remount`: change the flags of a mount instead of making one.
+    pub remount: bool,
     /// `lowerdir=`, `lowerdir+=`: top-most first.
     pub lowers: Vec<PathBuf>,
     /// `upperdir=`.
@@ -147,9 +149,7 @@ impl MountOpts {
             b"acl" => self.session.acl = flag(option)?,
             b"noacl" => self.session.acl = !flag(option)?,
             b"noxattr" | b"noxattrs" => self.session.xattr = !flag(option)?,
-            b"remount" => {
-                return Err(bad(option, "the kernel does that: use 'mount -o remount,… MOUNTPOINT' as root"));
-            }
+            b"remount" => self.remount = flag(option)?,
             _ => return Ok(false),
         }
         Ok(true)

@@ -51,6 +51,10 @@ impl Request {
     /// # Errors
     /// Without a lower layer.
     pub fn into_invocation(mut self) -> Result<Invocation, UsageError> {
+        if self.opts.remount {
+            let command = Command::Remount { mountpoint: self.mountpoint, flags: self.opts.flags };
+            return Ok(Invocation { command, notes: self.opts.notes });
+        }
         if self.opts.lowers.is_empty() {
             return Err(UsageError::new(match self.form {
                 Form::Subcommand => "no lower directory: add '--lower DIR'",

@@ -30,6 +30,7 @@ fn execute(Invocation { command, notes }: Invocation) -> ExitCode {
     }
     match command {
         Command::Mount(config) => daemon::mount(&config),
+        Command::Remount { mountpoint, flags } => daemon::remount(&mountpoint, flags),
         Command::Umount { mountpoint, lazy } => daemon::umount(&mountpoint, lazy),
         Command::Say(text) => say(&text),
         Command::Nothing => ExitCode::SUCCESS,

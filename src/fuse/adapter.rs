@@ -62,6 +62,14 @@ impl Adapter {
         }
     }
 
+    /// Lets the kernel read a directory anew. It takes no lock of the directory for it, so a request may wait for it.
+    fn forget_listing(&self, ino: INodeNo) {
+        let Some(notifier) = self.notifier.get() else { return };
+        if let Err(error) = notifier.inval_inode(ino, 0, 0) {
+            log::warn!("stale listing of node {}: {error}", ino.0);
+        }
+    }
+
     fn reply_written(&self, ino: INodeNo, outcome: Result<(usize, bool), Errno>, reply: ReplyWrite) {
         match outcome {
             Ok((count, changed)) => {
@@ -263,7 +271,13 @@ impl Filesystem for Adapter {
         let outcome = run("rename", parent, || {
             self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
         });
-        reply_empty(outcome, reply);
+        match outcome {
+            Ok(moved) => {
+                moved.into_iter().for_each(|node| self.forget_listing(INodeNo(node.0)));
+                reply.ok();
+            }
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {

@@ -60,6 +60,15 @@ impl Format {
         self.prefix.map(|prefix| OsString::from(format!("{prefix}{mark}")))
     }
 
+    /// Whether a file of this kind can have marks: attributes in the user namespace are for files and directories only
+    /// (xattr(7)).
+    pub fn can_mark(&self, kind: Kind) -> bool {
+        match self.prefix {
+            Some(prefix) => !prefix.starts_with("user.") || matches!(kind, Kind::File | Kind::Directory),
+            None => false,
+        }
+    }
+
     /// Whether marks can be stored at all.
     pub fn has_xattrs(&self) -> bool {
         self.prefix.is_some()

@@ -163,7 +163,8 @@ impl Union {
         let source = self.place(node)?;
         let stat = self.stat(node)?;
         let staged = self.stage_copy(node, lower, &source, &stat, extent)?;
-        let origin = self.origin_of(source.at(), &lower.dir)?;
+        let can_mark = self.upper()?.format.can_mark(node.kind);
+        let origin = self.origin_of(source.at(), &lower.dir)?.filter(|_| can_mark);
         let index = match &origin {
             Some(origin) if lower.has_links => self.index_entry(origin, stat.nlink),
             _ => None,
@@ -398,12 +399,7 @@ impl Union {
     pub(super) fn set_mark(&self, at: At<'_>, mark: &str, value: &[u8]) -> Result<()> {
         let name = self.upper()?.format.mark(mark);
         let Some(name) = name else { return Ok(()) };
-        match self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?)) {
-            // Attributes in the user namespace are for files and directories only (xattr(7)); without its origin another
-            // kind of file merely gets a new number at the next mount.
-            Err(error) if mark == "origin" && error.errno() == Errno::PERM => Ok(()),
-            other => other,
-        }
+        self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?))
     }
 
     /// Runs `act` on a file or directory that is ours, although its mode may deny that to us (only where we are not
@@ -413,6 +409,7 @@ impl Union {
             Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => error,
             other => return other,
         };
+        let _alone = self.mode_changes.lock();
         let Some(stat) = self.store.stat(at)? else { return Err(denied) };
         let held = self.store.open(at, OFlags::PATH, 0)?;
         let this = At::this(held.as_fd());

@@ -1,7 +1,7 @@
 //! The index: copied-up hard links, found again by the identity of the lower file (kernel: `index=on`).
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -14,7 +14,7 @@ use crate::layer::origin;
 use crate::namespace::node::{IndexEntry, Link, Node};
 use crate::namespace::walk::{DirStack, Found, Origins};
 use crate::sys::At;
-use crate::types::Stat;
+use crate::types::{NodeId, Stat};
 
 impl Union {
     pub(super) fn index_dir(&self) -> Result<BorrowedFd<'_>> {
@@ -40,7 +40,7 @@ impl Union {
             return Ok(None);
         };
         let fd = self.dirs.open(&found.dir)?;
-        let at = At::new(std::os::fd::AsFd::as_fd(&*fd), &found.name);
+        let at = At::new(fd.as_fd(), &found.name);
         let Some(origin) = self.origin_of(at, &found.dir)? else {
             return Ok(None);
         };
@@ -78,13 +78,23 @@ impl Union {
 
     /// The number of links of the lower file under the same name, if it is the origin.
     fn links_of_lower(&self, link: &Link, origin: &[u8]) -> Result<Option<u32>> {
+        Ok(self.origin_of_same_name(link, origin)?.map(|lower| lower.stat.nlink))
+    }
+
+    /// The number of the lower file under the same name, if it is the origin: for origins that do not tell by themselves, be
+    /// it that two filesystems have the same UUID or that the form of their handles is not known.
+    pub(super) fn number_of_same_name(&self, origin: &[u8], link: &Link) -> Result<Option<NodeId>> {
+        let lower = self.origin_of_same_name(link, origin)?;
+        Ok(lower.and_then(|lower| self.table.numbers().of(lower.dir.layer(), &lower.stat)))
+    }
+
+    fn origin_of_same_name(&self, link: &Link, origin: &[u8]) -> Result<Option<Found>> {
         let Some(lower) = self.shown_by_lowers(&link.parent, &link.name)? else {
             return Ok(None);
         };
         let fd = self.dirs.open(&lower.dir)?;
-        let at = At::new(std::os::fd::AsFd::as_fd(&*fd), &lower.name);
-        let same = self.origin_of(at, &lower.dir)?.is_some_and(|own| own == origin);
-        Ok(same.then_some(lower.stat.nlink))
+        let own = self.origin_of(At::new(fd.as_fd(), &lower.name), &lower.dir)?;
+        Ok((own.as_deref() == Some(origin)).then_some(lower))
     }
 
     /// What the lowerdirs alone would show under a name.

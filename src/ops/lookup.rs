@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use super::Union;
+use super::remove::DISTURBANCES;
 use crate::error::Result;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile};
@@ -26,13 +27,12 @@ impl Union {
     /// # Errors
     /// `ENOTDIR` when `parent` is no directory; otherwise what a layer answers.
     pub fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Option<Entry>> {
-        let (node, stack) = self.dir_node(parent)?;
+        let (node, _) = self.dir_node(parent)?;
         if self.is_hidden(&node, name) {
             return Ok(None);
         }
         let name: Arc<OsStr> = Arc::from(name);
-        let located = self.locate(&node, &stack, &name)?;
-        let adopted = self.adopt(&node, &name, located)?;
+        let adopted = self.adopt_name(&node, &name, |stack| self.locate(&node, stack, &name))?;
         adopted.map(|adopted| self.entry(&adopted)).transpose()
     }
 
@@ -82,13 +82,32 @@ impl Union {
         Ok(Entry { attr: self.attr_of(&adopted.node, &adopted.stat) })
     }
 
-    /// The node of what was found, with one more reference.
-    pub(super) fn adopt(
+    /// The node that a name stands for, with one more reference. Looks again when the directory changed meanwhile, because a
+    /// node made of what is not there any more would never find its file.
+    pub(super) fn adopt_name(
         &self,
         parent: &Arc<Node>,
         name: &Arc<OsStr>,
-        located: Located,
+        locate: impl Fn(&DirStack) -> Result<Located>,
     ) -> Result<Option<Adopted>> {
+        let changes = || parent.peek_dir(|directory| directory.changes);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let before = changes();
+            let found =
+                locate(&self.dir_stack(parent)?).and_then(|located| self.adopt(parent, name, located));
+            if before == changes() || tries == DISTURBANCES {
+                return found;
+            }
+            if let Ok(Some(adopted)) = found {
+                self.forget(adopted.node.id, 1);
+            }
+        }
+    }
+
+    /// The node of what was found, with one more reference.
+    fn adopt(&self, parent: &Arc<Node>, name: &Arc<OsStr>, located: Located) -> Result<Option<Adopted>> {
         let Some(shown) = located.shown() else {
             return Ok(None);
         };
@@ -141,8 +160,14 @@ impl Union {
             Some(origin) if stat.nlink > 1 => self.find_index_of_upper(origin, found, &link)?,
             _ => None,
         };
-        let origin_number = || self.table.numbers().of_origin(found.marks.origin.as_deref()?);
-        let wanted = origin_number().or_else(|| self.table.numbers().of(found.dir.layer(), &stat));
+        let wanted = match &found.marks.origin {
+            Some(origin) => match self.table.numbers().of_origin(origin) {
+                None => self.number_of_same_name(origin, &link)?,
+                known => known,
+            },
+            None => None,
+        };
+        let wanted = wanted.or_else(|| self.table.numbers().of(found.dir.layer(), &stat));
         let node = self.intern_upper(wanted, link, &stat, Home::Named, index);
         Ok(Adopted { node, stat })
     }
@@ -248,6 +273,20 @@ impl Union {
 
 pub(super) fn is_same_link(link: &Link, parent: &Arc<Node>, name: &OsStr) -> bool {
     Arc::ptr_eq(&link.parent, parent) && *link.name == *name
+}
+
+/// Whether a name still stands for the node, by what was found under it with the node's gate held.
+pub(super) fn stands_for(located: &Located, node: &Node) -> bool {
+    let Some(shown) = located.shown() else {
+        return false;
+    };
+    let (real, in_upper) = (shown.stat.real_id(), located.upper.is_some());
+    match &node.state.read().body {
+        Body::Directory(directory) => shown.stat.is_dir() && is_same_dir(&directory.stack, located),
+        Body::Lower(lower) => !in_upper && lower.real == real,
+        Body::Upper(upper) if in_upper => upper.real == real,
+        Body::Upper(upper) => upper.covers_links || upper.copied_from == Some(real),
+    }
 }
 
 /// Whether the directory of a live node is the one that was found. Either may lack the upper part when a copy-up happens

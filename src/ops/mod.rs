@@ -21,6 +21,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::config::{Durability, UnionConfig};
@@ -57,6 +58,8 @@ pub struct Union {
     roots: Arc<[Arc<RealDir>]>,
     snapshots: Snapshots,
     options: Options,
+    /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
+    mode_changes: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -112,6 +115,7 @@ impl Union {
             upper: stack.upper,
             roots: stack.lowers,
             snapshots: Snapshots::default(),
+            mode_changes: Mutex::new(()),
             options,
             store,
         })

@@ -107,6 +107,12 @@ impl Union {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 Err(error) if error.errno() == Errno::NOENT && node.is_upper() => {}
+                Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => {
+                    if let Some(found) = self.at_place_in_closed_dir(node, &mut look)? {
+                        return Ok(found);
+                    }
+                    return Err(error);
+                }
                 Err(error) => return Err(error),
             }
             locks::wait_for_change(node);
@@ -115,6 +121,28 @@ impl Union {
             Errno::STALE,
             "the file is not where it was left; was a layer changed from outside?",
         ))
+    }
+
+    /// A directory that has become closed to its owner, who we are, does not close the files in it that are open. `None` when
+    /// that is not what keeps us out.
+    fn at_place_in_closed_dir<T>(
+        &self,
+        node: &Node,
+        look: &mut impl FnMut(&Place) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        const SEARCH: u32 = 0o100;
+        let Some(link) = node.link().filter(|link| link.in_upper) else { return Ok(None) };
+        let Some(dir) = link.parent.stack().and_then(|stack| stack.upper) else { return Ok(None) };
+        let _alone = self.mode_changes.lock();
+        let fd = self.dirs.open(&dir)?;
+        let this = At::this(fd.as_fd());
+        let Some(stat) = self.store.stat(this)?.filter(|stat| stat.mode & SEARCH == 0) else {
+            return Ok(None);
+        };
+        self.store.chmod(this, stat.mode & 0o7777 | SEARCH)?;
+        let found = self.place(node).and_then(|place| look(&place));
+        self.store.chmod(this, stat.mode & 0o7777)?;
+        found
     }
 
     /// What the node's file is.

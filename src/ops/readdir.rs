@@ -143,10 +143,13 @@ impl Union {
             return Ok(ControlFlow::Continue(()));
         }
         let shared: Arc<OsStr> = Arc::from(name);
-        let stack = self.dir_stack(node)?;
-        let located = self.locate_among(node, &stack, &shared, lowers)?;
-        let Some(adopted) = self.adopt(node, &shared, located)? else {
-            return Ok(ControlFlow::Continue(()));
+        let locate = |stack: &DirStack| self.locate_among(node, stack, &shared, lowers);
+        let adopted = match self.adopt_name(node, &shared, locate) {
+            Ok(Some(adopted)) => adopted,
+            Ok(None) => return Ok(ControlFlow::Continue(())),
+            // Removed between being found and being looked at.
+            Err(error) if error.errno() == Errno::NOENT => return Ok(ControlFlow::Continue(())),
+            Err(error) => return Err(error),
         };
         let attr = self.attr_of(&adopted.node, &adopted.stat);
         let entry = DirEntry {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::copy_up::{Extent, UpperDir};
+use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
@@ -17,6 +18,9 @@ use crate::types::NodeId;
 
 /// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// How often an operation begins again because others were faster.
+pub(super) const DISTURBANCES: usize = 64;
 
 /// A reference to a node for the length of an operation.
 pub(super) struct Borrowed<'a> {
@@ -38,6 +42,16 @@ impl Drop for Borrowed<'_> {
     }
 }
 
+/// Repeats what found, with the gates held, that others had changed its names since it looked at them.
+pub(super) fn until_undisturbed<T>(attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
+    for _ in 0..DISTURBANCES {
+        if let Some(done) = attempt()? {
+            return Ok(done);
+        }
+    }
+    Err(Error::refused(Errno::STALE, "the names do not hold still; was a layer changed from outside?"))
+}
+
 impl Union {
     /// Removes a name that is no directory. The file stays usable for whoever has it open.
     ///
@@ -47,31 +61,36 @@ impl Union {
         let (parent, _) = self.dir_node(parent)?;
         let name: Arc<OsStr> = Arc::from(name);
         self.upper()?;
-        let victim = self.find(&parent, &name)?;
+        until_undisturbed(|| self.try_unlink(&parent, &name))
+    }
+
+    fn try_unlink(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Option<()>> {
+        let victim = self.find(parent, name)?;
         if victim.is_dir() {
             return Err(Error::refused(Errno::ISDIR, "is a directory"));
         }
-        let dir = self.ensure_upper_dir(&parent)?;
-        self.prepare_removal(&victim, &parent, &name)?;
-        let _gates = locks::lock(&[&parent, &victim]);
-        let located = self.locate(&parent, &self.dir_stack(&parent)?, &name)?;
+        let dir = self.ensure_upper_dir(parent)?;
+        self.prepare_removal(&victim, parent, name)?;
+        let _gates = locks::lock(&[parent, &victim]);
+        let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
+        if !stands_for(&located, &victim) {
+            return Ok(None);
+        }
         if located.upper.is_some() {
-            let covers = self.shown_by_lowers(&parent, &name)?.is_some();
-            let home = self.home_without(&victim, &parent, &name)?;
+            let covers = self.shown_by_lowers(parent, name)?.is_some();
+            let home = self.home_without(&victim, parent, name)?;
             if covers {
-                self.whiteout_over_file(&dir, &name)?;
+                self.whiteout_over_file(&dir, name)?;
             } else {
-                self.store.unlink(dir.at(&name))?;
+                self.store.unlink(dir.at(name))?;
             }
-            self.name_removed(&victim, &parent, &name, home)?;
-        } else if located.is_absent() {
-            return Err(Error::refused(Errno::NOENT, "the name is gone"));
+            self.name_removed(&victim, parent, name, home)?;
         } else {
-            self.put_whiteout(&dir, &name)?;
-            self.drop_link(&victim, &parent, &name);
+            self.put_whiteout(&dir, name)?;
+            self.drop_link(&victim, parent, name);
         }
         parent.with_dir(|directory| directory.changes += 1);
-        Ok(())
+        Ok(Some(()))
     }
 
     /// Removes an empty directory.
@@ -82,31 +101,38 @@ impl Union {
         let (parent, _) = self.dir_node(parent)?;
         let name: Arc<OsStr> = Arc::from(name);
         self.upper()?;
-        let victim = self.find(&parent, &name)?;
+        until_undisturbed(|| self.try_rmdir(&parent, &name))
+    }
+
+    fn try_rmdir(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Option<()>> {
+        let victim = self.find(parent, name)?;
         if !victim.is_dir() {
             return Err(Error::refused(Errno::NOTDIR, "not a directory"));
         }
-        let dir = self.ensure_upper_dir(&parent)?;
-        let _gates = locks::lock(&[&parent, &victim]);
+        let dir = self.ensure_upper_dir(parent)?;
+        let _gates = locks::lock(&[parent, &victim]);
+        if !stands_for(&self.locate(parent, &self.dir_stack(parent)?, name)?, &victim) {
+            return Ok(None);
+        }
         if !self.is_empty(&victim)? {
             return Err(Error::refused(Errno::NOTEMPTY, "directory not empty"));
         }
-        let covers = self.shown_by_lowers(&parent, &name)?.is_some();
+        let covers = self.shown_by_lowers(parent, name)?.is_some();
         match self.dir_stack(&victim)?.upper {
             Some(upper) => {
                 let held = self.dirs.open(&upper)?;
                 if covers {
-                    self.whiteout_over_dir(&dir, &name)?;
+                    self.whiteout_over_dir(&dir, name)?;
                 } else {
-                    self.remove_upper_dir(&dir, &name)?;
+                    self.remove_upper_dir(&dir, name)?;
                 }
                 upper.detach(held);
             }
-            None => self.put_whiteout(&dir, &name)?,
+            None => self.put_whiteout(&dir, name)?,
         }
-        self.dir_removed(&victim, &parent, &name);
+        self.dir_removed(&victim, parent, name);
         parent.with_dir(|directory| directory.changes += 1);
-        Ok(())
+        Ok(Some(()))
     }
 
     pub(super) fn dir_removed(&self, victim: &Arc<Node>, parent: &Arc<Node>, name: &OsStr) {
@@ -125,8 +151,7 @@ impl Union {
         if self.is_hidden(parent, name) {
             return Ok(None);
         }
-        let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
-        let adopted = self.adopt(parent, name, located)?;
+        let adopted = self.adopt_name(parent, name, |stack| self.locate(parent, stack, name))?;
         Ok(adopted.map(|adopted| Borrowed { union: self, node: adopted.node }))
     }
 

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::copy_up::{Extent, UpperDir};
-use super::lookup::is_same_link;
-use super::remove::Borrowed;
+use super::lookup::{is_same_link, stands_for};
+use super::remove::{Borrowed, until_undisturbed};
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
@@ -61,7 +61,8 @@ impl Plan {
 
 impl Union {
     /// Renames, with the modes of `renameat2(2)`. Directories of lowerdirs are renamed too: by a redirect, or, where redirects
-    /// are off, by copying the tree up.
+    /// are off, by copying the tree up. Returns the directories that got another parent: listings of them that somebody keeps
+    /// show the old one as `..`.
     ///
     /// # Errors
     /// `ENOENT`, `EEXIST`, `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `EINVAL` for a directory into itself, `EROFS`.
@@ -72,19 +73,28 @@ impl Union {
         new_parent: NodeId,
         new_name: &OsStr,
         mode: RenameMode,
-    ) -> Result<()> {
+    ) -> Result<Vec<NodeId>> {
         self.upper()?;
         let (old_parent, _) = self.dir_node(parent)?;
         let (new_parent, _) = self.dir_node(new_parent)?;
         self.check_new_name(&new_parent, new_name)?;
-        let from = self.end(old_parent, name)?;
-        let to = self.end(new_parent, new_name)?;
+        until_undisturbed(|| self.try_rename((&old_parent, name), (&new_parent, new_name), mode))
+    }
+
+    fn try_rename(
+        &self,
+        from: (&Arc<Node>, &OsStr),
+        to: (&Arc<Node>, &OsStr),
+        mode: RenameMode,
+    ) -> Result<Option<Vec<NodeId>>> {
+        let from = self.end(from.0.clone(), from.1)?;
+        let to = self.end(to.0.clone(), to.1)?;
         let source = from.node.as_ref().ok_or(Error::refused(Errno::NOENT, "no such name"))?;
         check(source, &from, &to, mode)?;
         if let Some(target) = &to.node
             && Arc::ptr_eq(source, target)
         {
-            return Ok(());
+            return self.find(&from.parent, &from.name).map(|_| Some(Vec::new()));
         }
         self.make_movable(source, &from)?;
         match &to.node {
@@ -98,7 +108,13 @@ impl Union {
                 .flatten()
                 .collect();
         let _gates = locks::lock(&nodes);
-        self.rename_gated(source, &from, &to, mode)
+        if self.rename_gated(source, &from, &to, mode)?.is_none() {
+            return Ok(None);
+        }
+        let exchanged = to.node.as_ref().filter(|_| mode == RenameMode::Exchange);
+        let moved = [Some(source), exchanged].into_iter().flatten();
+        let has_new_parent = |node: &&Borrowed<'_>| node.is_dir() && !Arc::ptr_eq(&from.parent, &to.parent);
+        Ok(Some(moved.filter(has_new_parent).map(|node| node.id).collect()))
     }
 
     fn end(&self, parent: Arc<Node>, name: &OsStr) -> Result<End<'_>> {
@@ -123,12 +139,19 @@ impl Union {
         }
     }
 
-    /// The caller holds the gates of both parents and both nodes.
-    fn rename_gated(&self, source: &Arc<Node>, from: &End<'_>, to: &End<'_>, mode: RenameMode) -> Result<()> {
-        let from_now = self.situation(from)?;
-        let to_now = self.situation(to)?;
+    /// The caller holds the gates of both parents and both nodes. `None` when a name does not stand for its node any more.
+    fn rename_gated(
+        &self,
+        source: &Arc<Node>,
+        from: &End<'_>,
+        to: &End<'_>,
+        mode: RenameMode,
+    ) -> Result<Option<()>> {
+        let (Some(from_now), Some(to_now)) = (self.situation(from)?, self.situation(to)?) else {
+            return Ok(None);
+        };
         if !from_now.in_upper {
-            return Err(Error::refused(Errno::NOENT, "the name is gone"));
+            return Ok(None);
         }
         let plan = Plan::decide(mode, source.is_dir(), from_now, to_now);
         self.mark_for_move(source, from, to, to_now.covers)?;
@@ -152,19 +175,26 @@ impl Union {
         for end in [from, to] {
             end.parent.with_dir(|directory| directory.changes += 1);
         }
-        Ok(())
+        Ok(Some(()))
     }
 
-    fn situation(&self, end: &End<'_>) -> Result<Situation> {
+    fn situation(&self, end: &End<'_>) -> Result<Option<Situation>> {
         if end.parent.peek_dir(|directory| directory.removed) == Some(true) {
             return Err(Error::refused(Errno::NOENT, "the directory was removed"));
         }
         let located = self.locate(&end.parent, &self.dir_stack(&end.parent)?, &end.name)?;
-        Ok(Situation {
+        let undisturbed = match &end.node {
+            Some(node) => stands_for(&located, node),
+            None => located.is_absent(),
+        };
+        if !undisturbed {
+            return Ok(None);
+        }
+        Ok(Some(Situation {
             whiteout: located.whiteout,
             in_upper: located.upper.is_some(),
             covers: self.shown_by_lowers(&end.parent, &end.name)?.is_some(),
-        })
+        }))
     }
 
     /// Writes the marks that make `node` the same at its new place. They change nothing at the old one.

@@ -70,7 +70,25 @@ pub fn fs_uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
     let mut raw = FsUuid { len: 0, uuid: [0; 16] };
     // SAFETY: the ioctl writes one `struct fsuuid2`, whose layout `raw` has.
     let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_GETFSUUID as _, &raw mut raw) };
-    if result == 0 && raw.len == 16 { raw.uuid } else { [0; 16] }
+    if result == 0 && raw.len == 16 { raw.uuid } else { btrfs_fsid(dir).unwrap_or_default() }
+}
+
+/// `BTRFS_IOC_FS_INFO`, `_IOR(0x94, 31, struct btrfs_ioctl_fs_info_args)`: btrfs does not answer the general call.
+const BTRFS_IOC_FS_INFO: libc::c_ulong = 0x8400_941f;
+
+#[repr(C)]
+struct BtrfsFsInfo {
+    max_id: u64,
+    num_devices: u64,
+    fsid: [u8; 16],
+    rest: [u8; 1024 - 32],
+}
+
+fn btrfs_fsid(dir: BorrowedFd<'_>) -> Option<[u8; 16]> {
+    let mut raw = BtrfsFsInfo { max_id: 0, num_devices: 0, fsid: [0; 16], rest: [0; 1024 - 32] };
+    // SAFETY: the ioctl writes one `struct btrfs_ioctl_fs_info_args`, whose size `raw` has and whose first fields it names.
+    let result = unsafe { libc::ioctl(dir.as_raw_fd(), BTRFS_IOC_FS_INFO as _, &raw mut raw) };
+    (result == 0).then_some(raw.fsid)
 }
 
 fn last_errno() -> Errno {

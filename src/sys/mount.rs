@@ -172,6 +172,16 @@ fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, 
     Ok(device)
 }
 
+/// Changes the flags of the mount on `mountpoint`; the daemon need not know.
+///
+/// # Errors
+/// Those of mount(2): `EPERM` for users, `EBUSY` for read-only while files are open for writing.
+pub fn remount(mountpoint: &Path, flags: MountFlags) -> io::Result<()> {
+    let options = FuseMountOptions { source: OsString::new(), flags };
+    let flags = Resolved::new(&options).kernel_flags();
+    Ok(rustix::mount::mount_remount(mountpoint, flags, c"")?)
+}
+
 /// The N of a mountpoint `/dev/fd/N`: mount.fuse3 with `drop_privileges` has mounted already and hands the connection over
 /// as that descriptor (mount.fuse3(8)).
 pub fn inherited_device(mountpoint: &Path) -> Option<RawFd> {

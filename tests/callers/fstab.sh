@@ -57,10 +57,10 @@ mount -T fstab "$BOX/ro" || fail "mount of one line ended with $?"
 umount ro
 
 if [[ $SUBJECT == unionfuse ]]; then
-    # The kernel does a remount, the daemon need not know. -i: without mount.fuse3, which would start a second daemon for it.
-    mount -i -o remount,ro "$mnt" || fail "remount,ro ended with $?"
+    # Through mount.fuse3, which runs us: the mount keeps its daemon and only the flags change.
+    mount -o remount,ro "$mnt" || fail "remount,ro ended with $?"
     ! touch "$mnt/x" 2>/dev/null || fail "it can be written after remount,ro"
-    mount -i -o remount,rw "$mnt" || fail "remount,rw ended with $?"
+    mount -o remount,rw "$mnt" || fail "remount,rw ended with $?"
     touch "$mnt/x" || fail "it cannot be written after remount,rw"
 fi
 umount "$mnt"

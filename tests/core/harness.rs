@@ -280,7 +280,7 @@ impl Bench {
 
     pub fn rename_with(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, mode: RenameMode) -> Answer<()> {
         let ((parent, name), (new_parent, new_name)) = (self.split(from)?, self.split(to)?);
-        errno(self.raw().rename(parent, &name, new_parent, &new_name, mode))
+        errno(self.raw().rename(parent, &name, new_parent, &new_name, mode)).map(drop)
     }
 
     pub fn setattr(&self, path: impl AsRef<Path>, change: SetAttr) -> Answer<Attr> {

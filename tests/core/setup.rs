@@ -162,7 +162,12 @@ fn a_volatile_mount_leaves_its_mark_and_the_next_is_refused() {
 fn garbage_of_a_crash_is_swept() {
     let place = Place::new();
     let work = Layer { root: place.path("w/work") };
-    work.file("#1", "x").file("#2/deep/er/f", "").whiteout("#3").dir("#4").mode("#2/deep", 0).symlink("#5", "/etc");
+    work.file("#1", "x")
+        .file("#2/deep/er/f", "")
+        .whiteout("#3")
+        .dir("#4")
+        .mode("#2/deep", 0)
+        .symlink("#5", "/etc");
     let _union = open(&place.config(&["a"], "u", "w")).unwrap();
     assert_eq!(work.names(""), [""; 0]);
     assert!(Path::new("/etc/passwd").exists());
