@@ -154,6 +154,20 @@ fn redirects_by_default_and_by_option() {
 }
 
 #[test]
+fn remount_changes_flags_and_needs_no_layers() {
+    let invocation = run(&["unionfuse", "/source", "/mnt", "-o", "remount,ro,lowerdir=/a"]).unwrap();
+    let Command::Remount { mountpoint, flags } = invocation.command else {
+        panic!("not a remount");
+    };
+    assert_eq!(mountpoint, PathBuf::from("/mnt"));
+    assert!(flags.read_only);
+    assert!(matches!(
+        run(&["mount.unionfuse", "x", "/mnt", "-o", "rw,remount"]).unwrap().command,
+        Command::Remount { flags, .. } if !flags.read_only
+    ));
+}
+
+#[test]
 fn umount_forms() {
     for (words, expected) in [
         (vec!["unionfuse", "umount", "/m"], false),

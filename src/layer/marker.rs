@@ -160,7 +160,7 @@ mod tests {
             let twice = name_on_disk(&stored).unwrap().into_owned();
             assert_eq!(name_in_union(&twice).unwrap(), stored);
         }
-        assert_eq!(name_on_disk(OsStr::new("user.a")).unwrap(), "user.a");
+        assert_eq!(name_on_disk(OsStr::new("user.a")).unwrap(), OsStr::new("user.a"));
         assert_eq!(name_in_union(OsStr::new("user.fuseoverlayfs.opaque")), None);
         assert_eq!(name_on_disk(OsStr::new("user.fuseoverlayfs.x")), None);
     }

@@ -60,6 +60,7 @@ pub trait Store: Debug + Send + Sync {
     ) -> Result<usize>;
     fn clone_data(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()>;
     fn handle(&self, at: At<'_>) -> Result<Option<FileHandle>>;
+    fn open_handle(&self, mount: BorrowedFd<'_>, kind: u8, bytes: &[u8]) -> Result<OwnedFd>;
     fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags>;
     fn set_flags(&self, fd: BorrowedFd<'_>, flags: IFlags) -> Result<()>;
     fn usage(&self, fd: BorrowedFd<'_>) -> Result<FsUsage>;
@@ -196,6 +197,10 @@ impl Store for Disk {
 
     fn handle(&self, at: At<'_>) -> Result<Option<FileHandle>> {
         sys::handle::of(at)
+    }
+
+    fn open_handle(&self, mount: BorrowedFd<'_>, kind: u8, bytes: &[u8]) -> Result<OwnedFd> {
+        sys::handle::open(mount, kind, bytes)
     }
 
     fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags> {

@@ -88,6 +88,31 @@ impl Union {
         Ok(lower.and_then(|lower| self.table.numbers().of(lower.dir.layer(), &lower.stat)))
     }
 
+    /// The number of the file that an origin's handle opens, when it does so on one of our filesystems only. Root can find out.
+    pub(super) fn number_by_handle(&self, origin: &[u8]) -> Option<NodeId> {
+        let origin = origin::decode(origin)?;
+        let mut numbers: Vec<NodeId> = Vec::new();
+        let mut tried: Vec<u64> = Vec::new();
+        for root in self.roots.iter() {
+            let layer = root.layer();
+            let same = self.table.numbers().filesystem(layer).is_some_and(|known| known.uuid == origin.uuid);
+            if !same || tried.contains(&layer.dev) {
+                continue;
+            }
+            tried.push(layer.dev);
+            let opened = self
+                .dirs
+                .open_for_reading(root)
+                .and_then(|mount| self.store.open_handle(mount.as_fd(), origin.kind, origin.bytes))
+                .and_then(|file| self.store.stat_fd(file.as_fd()));
+            numbers.extend(opened.ok().and_then(|stat| self.table.numbers().of(layer, &stat)));
+        }
+        match numbers[..] {
+            [number] => Some(number),
+            _ => None,
+        }
+    }
+
     fn origin_of_same_name(&self, link: &Link, origin: &[u8]) -> Result<Option<Found>> {
         let Some(lower) = self.shown_by_lowers(&link.parent, &link.name)? else {
             return Ok(None);

@@ -162,7 +162,10 @@ impl Union {
         };
         let wanted = match &found.marks.origin {
             Some(origin) => match self.table.numbers().of_origin(origin) {
-                None => self.number_of_same_name(origin, &link)?,
+                None => match self.number_of_same_name(origin, &link)? {
+                    None => self.number_by_handle(origin),
+                    known => known,
+                },
                 known => known,
             },
             None => None,

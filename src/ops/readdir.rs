@@ -9,6 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::Union;
 use crate::error::Result;
 use crate::layer::dir::RealDir;

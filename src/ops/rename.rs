@@ -273,6 +273,9 @@ impl Union {
                 self.move_away((&from.dir, &from.name), target, whiteout, replace)
             }
             Plan::SwapWithWhiteout { keep } => {
+                if keep {
+                    self.announce_xattr_whiteouts(&from.dir)?;
+                }
                 self.store.rename(source, target, RenameFlags::EXCHANGE)?;
                 // Hiding nothing, a whiteout that is left over does no harm.
                 if !keep && let Err(error) = self.store.unlink(source) {

@@ -6,13 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::Union;
-use super::copy_up::Extent;
+use super::copy_up::{Extent, UpperDir};
 use super::remove::Borrowed;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::layer::marker::Marks;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
-use crate::types::RealId;
+use crate::types::{Kind, RealId};
 
 impl Union {
     /// Copies everything the union shows in `top` up, after which its directories need no lowerdir any more and are marked
@@ -64,13 +65,21 @@ impl Union {
     fn cut_off_lowers(&self, node: &Arc<Node>) -> Result<()> {
         let _gates = locks::lock(&[node]);
         let dir = self.upper_dir(node)?;
-        self.set_opaque(dir.this())?;
+        // Without attributes nothing could keep the whiteouts' effect until the tree has moved, so they stay.
+        let opaque = self.upper()?.format.has_xattrs();
+        if opaque {
+            self.set_opaque(dir.this())?;
+        }
         // Without lower directories lookups would find it under the number of its upper one.
         self.table.renumber(RealId { dev: dir.real.layer().dev, ino: dir.real.ino() }, node.id);
         node.with_dir(|directory| {
             directory.stack.lowers = Arc::new([]);
             directory.redirect = None;
         });
+        if opaque { self.remove_whiteouts(&dir) } else { Ok(()) }
+    }
+
+    fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {
         let fd = self.dirs.open_for_reading(&dir.real)?;
         let mut names = Vec::new();
         self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
@@ -79,7 +88,10 @@ impl Union {
         })?;
         for name in names {
             let at: At<'_> = dir.at(&name);
-            if self.store.stat(at)?.is_some_and(|stat| stat.is_whiteout_device()) {
+            let Some(stat) = self.store.stat(at)? else { continue };
+            let marked =
+                || Ok::<_, Error>(dir.real.has_xattr_whiteouts() && Marks::read(&*self.store, at)?.whiteout);
+            if stat.is_whiteout_device() || (stat.kind() == Kind::File && stat.size == 0 && marked()?) {
                 self.store.unlink(at)?;
             }
         }

@@ -56,12 +56,24 @@ impl Union {
             flags |= RenameFlags::WHITEOUT;
             return Ok(self.store.rename(at, to, flags)?);
         }
-        // Two names change at once only by an exchange: the whiteout goes to the target first, hiding what it already hides
-        // or replaces.
-        let prepared = self.prepare_whiteout(from.0)?;
-        self.store.rename(prepared.at(), to, RenameFlags::empty())?;
-        prepared.published();
-        Ok(self.store.rename(at, to, RenameFlags::EXCHANGE)?)
+        self.move_then_whiteout(from, to, replace)
+    }
+
+    /// Two renames where one cannot do both. A crash between them loses nothing: the old name then shows what was replaced,
+    /// or what the lowerdirs have.
+    fn move_then_whiteout(&self, from: (&UpperDir, &OsStr), to: At<'_>, replace: bool) -> Result<()> {
+        let at = from.0.at(from.1);
+        let whiteout = self.prepare_whiteout(from.0)?;
+        let flags = if replace { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
+        self.store.rename(at, to, flags)?;
+        if let Err(error) = self.store.rename(whiteout.at(), at, flags) {
+            self.store.rename(to, at, flags)?;
+            return Err(error.into());
+        }
+        if !replace {
+            whiteout.published();
+        }
+        Ok(())
     }
 
     /// A whiteout in the work directory, meant for `dir`.
@@ -80,8 +92,8 @@ impl Union {
     }
 
     /// Attribute whiteouts are looked for only in directories marked so.
-    fn announce_xattr_whiteouts(&self, dir: &UpperDir) -> Result<()> {
-        if dir.real.has_xattr_whiteouts() {
+    pub(super) fn announce_xattr_whiteouts(&self, dir: &UpperDir) -> Result<()> {
+        if self.upper()?.format.whiteouts == WhiteoutStyle::Device || dir.real.has_xattr_whiteouts() {
             return Ok(());
         }
         self.set_mark(dir.this(), "opaque", b"x")?;

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
@@ -54,6 +54,30 @@ pub fn of(at: At<'_>) -> Result<Option<FileHandle>> {
         Errno::OPNOTSUPP | Errno::OVERFLOW | Errno::NOSYS | Errno::PERM => Ok(None),
         errno => Err(at.fail("name_to_handle_at", errno)),
     }
+}
+
+/// Opens the file a handle stands for, as `O_PATH`; `mount` is any open file of its filesystem (not `O_PATH`).
+///
+/// # Errors
+/// `EPERM` without `CAP_DAC_READ_SEARCH`, `ESTALE` when the file is gone.
+pub fn open(mount: BorrowedFd<'_>, kind: u8, bytes: &[u8]) -> Result<OwnedFd> {
+    let fail = |errno| Error::new("open_by_handle_at", errno);
+    let len = u32::try_from(bytes.len()).map_err(|_| fail(Errno::OVERFLOW))?;
+    let mut raw = RawHandle { len, kind: kind.into(), bytes: [0; MAX_HANDLE] };
+    raw.bytes.get_mut(..bytes.len()).ok_or_else(|| fail(Errno::OVERFLOW))?.copy_from_slice(bytes);
+    // SAFETY: `raw` has the layout of `struct file_handle` with `len` bytes behind its head; the call only reads it.
+    let result = unsafe {
+        libc::open_by_handle_at(
+            mount.as_raw_fd(),
+            (&raw mut raw).cast::<libc::file_handle>(),
+            libc::O_PATH | libc::O_CLOEXEC,
+        )
+    };
+    if result < 0 {
+        return Err(fail(last_errno()));
+    }
+    // SAFETY: a non-negative result is a descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
 }
 
 #[repr(C)]

@@ -3,11 +3,13 @@ mod aufs;
 mod concurrency;
 mod copy_up;
 mod create;
+mod descriptors;
 mod file;
 mod harness;
 mod identity;
 mod idmap;
 mod index;
+mod lacking;
 mod layer;
 mod link;
 mod lookup;
@@ -24,3 +26,7 @@ mod tree_copy_up;
 mod unlinked;
 mod whiteout;
 mod xattr;
+
+#[path = "../faults/store.rs"]
+#[allow(dead_code, reason = "shared with the fault tests")]
+mod store;

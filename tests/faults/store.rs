@@ -21,6 +21,8 @@ pub enum Fault {
     Fail(usize, Errno),
     /// From the N-th call on nothing is done any more: the daemon was killed.
     Stop(usize),
+    /// These calls never work: a filesystem that lacks them.
+    Lack(&'static [(&'static str, Errno)]),
 }
 
 #[derive(Debug)]
@@ -55,6 +57,10 @@ impl Faulty {
         match state.fault {
             Fault::Fail(at, errno) if at == now => Err(Error::new(call, errno)),
             Fault::Stop(at) if at <= now => Err(Error::new(call, Errno::IO)),
+            Fault::Lack(calls) => {
+                let lacking = calls.iter().find(|(name, _)| *name == call);
+                lacking.map_or(Ok(()), |&(_, errno)| Err(Error::new(call, errno)))
+            }
             _ => Ok(()),
         }
     }
@@ -87,7 +93,7 @@ impl Store for Faulty {
     }
 
     fn mknod(&self, at: At<'_>, kind: Kind, mode: u32, rdev: u64) -> Result<()> {
-        self.step("mknod")?;
+        self.step(if kind == Kind::CharDevice { "mknod device" } else { "mknod" })?;
         Disk.mknod(at, kind, mode, rdev)
     }
 
@@ -216,6 +222,11 @@ impl Store for Faulty {
     fn handle(&self, at: At<'_>) -> Result<Option<FileHandle>> {
         self.step("handle")?;
         Disk.handle(at)
+    }
+
+    fn open_handle(&self, mount: BorrowedFd<'_>, kind: u8, bytes: &[u8]) -> Result<OwnedFd> {
+        self.step("open_handle")?;
+        Disk.open_handle(mount, kind, bytes)
     }
 
     fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags> {

@@ -1,0 +1,182 @@
+//! Unions on filesystems that lack something: device nodes, nameless files, ways to copy, file handles.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use unionfuse::types::RenameMode;
+
+use super::harness::Bench;
+use super::layer::Layer;
+use super::store::{Fault, Faulty};
+
+type Calls = &'static [(&'static str, Errno)];
+
+const NO_DEVICES: Calls = &[("mknod device", Errno::PERM)];
+
+fn on(lacking: Calls, fill: impl FnOnce(&[Layer; 1], &Layer)) -> Bench {
+    let mut bench = Bench::prepare(fill);
+    let store = Faulty::new();
+    store.arm(Fault::Lack(lacking));
+    bench.open_on(Arc::new(store));
+    bench
+}
+
+fn sample([lower]: &[Layer; 1], upper: &Layer) {
+    lower.file("d/f", "lower").file("d/g", "").file("e/sub/h", "deep").symlink("s", "x");
+    lower.file("both/l", "").dir("empty");
+    upper.file("both/u", "").file("up", "up").dir("updir");
+}
+
+#[test]
+fn whiteouts_are_attributes_where_devices_cannot_be_made() {
+    let mut bench = on(NO_DEVICES, sample);
+    bench.unlink("d/f").unwrap();
+    bench.unlink("s").unwrap();
+    bench.rmdir("empty").unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.names("").unwrap(), ["both", "d", "e", "up", "updir"]);
+        assert_eq!(bench.names("d").unwrap(), ["g"]);
+        assert!(!bench.has("d/f"));
+        bench.reopen();
+    }
+    let upper = bench.upper();
+    assert_eq!(upper.get("d", "trusted.overlay.opaque").unwrap(), b"x");
+    assert_eq!(upper.get("d/f", "trusted.overlay.whiteout").unwrap(), b"y");
+    assert_eq!((upper.stat("d/f").len(), upper.is_whiteout("d/f")), (0, false));
+    assert!(bench.xattrs("d").unwrap().is_empty());
+    bench.write("d/f", "new").unwrap();
+    bench.mkdir("empty").unwrap();
+    bench.reopen();
+    assert_eq!(bench.text("d/f").unwrap(), "new");
+    assert_eq!(bench.names("empty").unwrap(), [""; 0]);
+}
+
+#[test]
+fn renames_without_devices() {
+    for (from, to) in [
+        ("d/f", "d/new"),
+        ("d/f", "up"),
+        ("up", "d/g"),
+        ("d/f", "d/g"),
+        ("e", "new"),
+        ("both", "d/new"),
+        ("e", "updir"),
+        ("both", "empty"),
+        ("updir", "empty"),
+        ("e/sub", "updir"),
+    ] {
+        let mut bench = on(NO_DEVICES, sample);
+        let node = bench.node(from).unwrap();
+        bench.rename(from, to).unwrap_or_else(|errno| panic!("{from} to {to}: {errno}"));
+        for _ in 0..2 {
+            assert!(!bench.has(from), "{from} to {to}");
+            assert_eq!(bench.node(to).unwrap(), node, "{from} to {to}");
+            bench.reopen();
+        }
+    }
+}
+
+#[test]
+fn directories_in_place_of_whiteouts_without_devices() {
+    for from in ["e", "both", "updir"] {
+        let mut bench = on(NO_DEVICES, sample);
+        let names = bench.names(from).unwrap();
+        bench.unlink("d/g").unwrap();
+        bench.rename(from, "d/g").unwrap();
+        for _ in 0..2 {
+            assert!(!bench.has(from), "{from}");
+            assert_eq!(bench.names("d/g").unwrap(), names, "{from}");
+            bench.reopen();
+        }
+    }
+}
+
+#[test]
+fn exchange_and_tree_copy_up_without_devices() {
+    for redirect_dir in [true, false] {
+        let mut bench = Bench::prepare(sample);
+        bench.config.redirect_dir = redirect_dir;
+        let store = Faulty::new();
+        store.arm(Fault::Lack(NO_DEVICES));
+        bench.open_on(Arc::new(store));
+        bench.unlink("d/f").unwrap();
+        bench.rename_with("d", "e", RenameMode::Exchange).unwrap();
+        for _ in 0..2 {
+            assert_eq!(bench.names("e").unwrap(), ["g"], "redirect_dir: {redirect_dir}");
+            assert_eq!(bench.text("d/sub/h").unwrap(), "deep");
+            bench.reopen();
+        }
+        bench.unlink("e/g").unwrap();
+        bench.rmdir("e").unwrap();
+        bench.reopen();
+        assert!(!bench.has("e"));
+    }
+}
+
+#[test]
+fn removed_trees_without_devices() {
+    let mut bench = on(NO_DEVICES, sample);
+    bench.unlink("e/sub/h").unwrap();
+    bench.rmdir("e/sub").unwrap();
+    bench.rmdir("e").unwrap();
+    bench.mkdir("e").unwrap();
+    bench.reopen();
+    assert_eq!(bench.names("e").unwrap(), [""; 0]);
+}
+
+#[test]
+fn copies_are_whole_by_every_means() {
+    const NOTHING: Calls = &[
+        ("tmpfile", Errno::OPNOTSUPP),
+        ("clone_data", Errno::OPNOTSUPP),
+        ("copy_range", Errno::XDEV),
+        ("seek_data", Errno::INVAL),
+    ];
+    let data: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    for lacking in [&NOTHING[..1], &NOTHING[..2], &NOTHING[..3], NOTHING] {
+        let bench = on(lacking, |[lower], _| {
+            lower.file("f", &data).link("g", "f").file("h", &data);
+        });
+        let removed = bench.node("h").unwrap();
+        bench.unlink("h").unwrap();
+        for node in [bench.node("f").unwrap(), removed] {
+            bench.write_node(node, 1, "!!").unwrap();
+            let mut copy = vec![0; data.len() + 1];
+            assert_eq!(bench.raw().read(node, 0, &mut copy).unwrap(), data.len());
+            assert!(copy[..3] == [0, b'!', b'!'] && copy[3..data.len()] == data[3..]);
+        }
+        let copy = std::fs::read(bench.upper().path("f")).unwrap();
+        assert!(copy[3..] == data[3..]);
+    }
+}
+
+#[test]
+fn without_attributes_what_needs_none_works() {
+    const NO_ATTRIBUTES: Calls = &[
+        ("set_xattr", Errno::OPNOTSUPP),
+        ("get_xattr", Errno::OPNOTSUPP),
+        ("list_xattr", Errno::OPNOTSUPP),
+        ("remove_xattr", Errno::OPNOTSUPP),
+        ("mknod device", Errno::OPNOTSUPP),
+    ];
+    let mut bench = on(&NO_ATTRIBUTES[..4], sample);
+    bench.write("d/f", "UPPER").unwrap();
+    bench.unlink("d/g").unwrap();
+    bench.rmdir("empty").unwrap();
+    bench.rename("e", "e2").unwrap();
+    assert_eq!(bench.mkdir("empty"), Err(Errno::OPNOTSUPP), "nothing could keep it opaque");
+    assert!(bench.xattrs("d/f").unwrap().is_empty());
+    for _ in 0..2 {
+        assert_eq!(bench.text("d/f").unwrap(), "UPPER");
+        assert_eq!(bench.names("d").unwrap(), ["f"]);
+        assert_eq!(bench.text("e2/sub/h").unwrap(), "deep");
+        assert!(!bench.has("e") && !bench.has("empty"));
+        bench.reopen();
+    }
+    bench.close();
+    bench.config.upper = Some(bench.upper().root);
+    let store = Faulty::new();
+    store.arm(Fault::Lack(NO_ATTRIBUTES));
+    let error = unionfuse::Union::open_on(Arc::new(store), &bench.config, None).unwrap_err().to_string();
+    assert!(error.contains("whiteouts"), "{error}");
+}
