@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,8 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use super::convert;
+use super::answer::{reply_empty, reply_sized, run};
+use super::{convert, ioctl};
 use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::ops::Union;
@@ -27,12 +27,6 @@ const MAX_WRITE: u32 = 1 << 20;
 
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
-
-/// The ioctls that are filesystem operations rather than a driver's, on 64-bit machines (linux/fs.h). Before it sets flags, the
-/// kernel asks for the old ones in the third form.
-const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
-const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
-const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -85,37 +79,6 @@ impl Adapter {
             Ok(entry) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
             Err(errno) => reply.error(errno),
         }
-    }
-}
-
-/// Runs one operation. A failure is logged and becomes its errno; a panic is a bug of ours, and the mount lives on.
-fn run<T>(name: &'static str, node: INodeNo, operation: impl FnOnce() -> Result<T>) -> Result<T, Errno> {
-    match catch_unwind(AssertUnwindSafe(operation)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            log::debug!("{name} of node {}: {error}", node.0);
-            Err(convert::errno(&error))
-        }
-        Err(_) => {
-            log::error!("{name} of node {}: panic, please report it", node.0);
-            Err(Errno::EIO)
-        }
-    }
-}
-
-fn reply_empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-fn reply_sized(outcome: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match outcome {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() <= size as usize => reply.data(&value),
-        Ok(_) => reply.error(Errno::ERANGE),
-        Err(errno) => reply.error(errno),
     }
 }
 
@@ -507,22 +470,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        // The kernel passes `unsigned int`, whatever the size in the command's number says (fs/fuse/ioctl.c).
-        let outcome = match cmd {
-            FS_IOC_GETFLAGS => run("getflags", ino, || self.union.get_flags(convert::node(ino)))
-                .map(|flags| flags.to_ne_bytes().to_vec()),
-            FS_IOC_FSGETXATTR => run("getflags", ino, || self.union.get_flags(convert::node(ino)))
-                .map(|flags| convert::fsxattr(flags).to_vec()),
-            FS_IOC_SETFLAGS => match in_data.first_chunk::<4>() {
-                Some(flags) => {
-                    let flags = u32::from_ne_bytes(*flags);
-                    run("setflags", ino, || self.union.set_flags(convert::node(ino), flags))
-                        .map(|()| Vec::new())
-                }
-                None => Err(Errno::EINVAL),
-            },
-            _ => Err(Errno::ENOTTY),
-        };
+        let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
         match outcome {
             Ok(data) => reply.ioctl(0, &data),
             Err(errno) => reply.error(errno),

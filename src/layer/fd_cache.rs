@@ -8,10 +8,12 @@ use parking_lot::Mutex;
 
 const SHARDS: usize = 8;
 
+type Shard<T> = Mutex<LruCache<u64, Arc<T>>>;
+
 /// Least recently used descriptors are closed first. Values are shared: one that is in use stays open after it left the cache.
 #[derive(Debug)]
 pub struct FdCache<T> {
-    shards: Box<[Mutex<LruCache<u64, Arc<T>>>]>,
+    shards: Box<[Shard<T>]>,
 }
 
 impl<T> FdCache<T> {
@@ -21,7 +23,7 @@ impl<T> FdCache<T> {
         Self { shards: (0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect() }
     }
 
-    fn shard(&self, key: u64) -> &Mutex<LruCache<u64, Arc<T>>> {
+    fn shard(&self, key: u64) -> &Shard<T> {
         // Inode numbers of one directory are neighbours; multiplying spreads them over the shards.
         let spread = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61;
         &self.shards[usize::try_from(spread).unwrap_or(0) % SHARDS]

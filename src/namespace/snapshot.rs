@@ -154,7 +154,7 @@ pub struct Snapshots {
 /// Names kept in all snapshots together, unless a single directory has more.
 const MOST_NAMES: usize = 1_000_000;
 
-const MOST_SNAPSHOTS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const MOST_SNAPSHOTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 impl Default for Snapshots {
     fn default() -> Self {

@@ -76,13 +76,13 @@ impl Union {
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         let offsets = dir.layer().offsets;
-        let Some(start) = offsets.from_cookie(cookie) else {
+        let Some(start) = offsets.offset_of(cookie) else {
             return Ok(());
         };
         let fd = self.dirs.open_for_reading(dir)?;
         let mut outcome = Ok(());
         self.store.read_dir(fd.as_fd(), start, &mut |raw| {
-            let name = Listed { name: raw.name, cookie: offsets.to_cookie(raw.next), lowers: None };
+            let name = Listed { name: raw.name, cookie: offsets.cookie_of(raw.next), lowers: None };
             match self.visit_name(node, name, attributes, visit) {
                 Ok(flow) => flow,
                 Err(error) => {
@@ -221,7 +221,7 @@ struct Listed<'a> {
 
 /// How a layer's directory offsets become cookies, which have one bit less.
 impl Offsets {
-    fn to_cookie(self, offset: u64) -> u64 {
+    fn cookie_of(self, offset: u64) -> u64 {
         match self {
             // Offsets of ext4 are 63-bit hashes; the last bit only tells apart entries whose hashes differ in nothing else.
             Self::Hashes => offset >> 1,
@@ -230,7 +230,7 @@ impl Offsets {
     }
 
     /// `None` at the end of the directory.
-    fn from_cookie(self, cookie: u64) -> Option<u64> {
+    fn offset_of(self, cookie: u64) -> Option<u64> {
         match self {
             _ if cookie == END => None,
             Self::Hashes => Some(cookie << 1),
@@ -246,11 +246,11 @@ mod tests {
     #[test]
     fn offsets_survive_the_way_through_a_cookie() {
         for offset in [2u64, 4, 1 << 40] {
-            assert_eq!(Offsets::Small.from_cookie(Offsets::Small.to_cookie(offset)), Some(offset));
-            assert_eq!(Offsets::Hashes.from_cookie(Offsets::Hashes.to_cookie(offset)), Some(offset));
+            assert_eq!(Offsets::Small.offset_of(Offsets::Small.cookie_of(offset)), Some(offset));
+            assert_eq!(Offsets::Hashes.offset_of(Offsets::Hashes.cookie_of(offset)), Some(offset));
         }
         let last = i64::MAX.cast_unsigned();
-        assert_eq!(Offsets::Small.from_cookie(Offsets::Small.to_cookie(last)), None);
-        assert_eq!(Offsets::Hashes.from_cookie(Offsets::Hashes.to_cookie(last)), None);
+        assert_eq!(Offsets::Small.offset_of(Offsets::Small.cookie_of(last)), None);
+        assert_eq!(Offsets::Hashes.offset_of(Offsets::Hashes.cookie_of(last)), None);
     }
 }

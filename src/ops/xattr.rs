@@ -14,17 +14,25 @@ use crate::layer::marker;
 use crate::namespace::locks;
 use crate::types::{Caller, NodeId};
 
+const ACCESS_ACL: &str = "system.posix_acl_access";
+
 impl Union {
     /// The value of an attribute.
     ///
     /// # Errors
-    /// `ENODATA` when there is none, `EOPNOTSUPP` where the layer's filesystem keeps no such attributes.
+    /// `ENODATA` when there is none, `EOPNOTSUPP` where the layer's filesystem keeps no such attributes (but ACLs: a file there
+    /// has none).
     pub fn get_xattr(&self, id: NodeId, name: &OsStr) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         let missing = || Error::refused(Errno::NODATA, "no such attribute");
         let on_disk = marker::name_on_disk(name).ok_or_else(missing)?;
         self.at_place(&node, |place| {
-            let value = self.store.get_xattr(place.at(), &on_disk)?;
+            let value = match self.store.get_xattr(place.at(), &on_disk) {
+                // Asking for an ACL is part of the kernel's permission check (`fuse_get_acl`), which any other error than
+                // "no such attribute" would end: nobody but its owner could then use the file.
+                Err(error) if is_acl(name) && error.errno() == Errno::OPNOTSUPP => None,
+                other => other?,
+            };
             if value.is_none() && !self.is_still_there(place)? {
                 return Ok(None);
             }
@@ -77,7 +85,7 @@ impl Union {
         if name == DEFAULT_ACL {
             self.forget_default_acl(&node);
         }
-        if name == "system.posix_acl_access" {
+        if name == ACCESS_ACL {
             self.clear_set_gid_after_acl(caller, &node)?;
         }
         Ok(())
@@ -121,6 +129,10 @@ impl Union {
     fn is_still_there(&self, place: &super::place::Place) -> Result<bool> {
         Ok(self.store.stat(place.at())?.is_some_and(|stat| place.is_right(&stat)))
     }
+}
+
+fn is_acl(name: &OsStr) -> bool {
+    name == ACCESS_ACL || name == DEFAULT_ACL
 }
 
 fn storable(name: &OsStr) -> Result<Cow<'_, OsStr>> {

@@ -1,0 +1,31 @@
+//! The ioctls that are filesystem operations rather than a driver's: inode flags.
+
+use rustix::io::Errno;
+
+use super::convert;
+use crate::error::{Error, Result};
+use crate::ops::Union;
+use crate::types::NodeId;
+
+/// By number on 64-bit machines (linux/fs.h). Before it sets flags, the kernel asks for the old ones in the third form.
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+
+/// Does what an ioctl asks for; the answer's bytes.
+///
+/// # Errors
+/// `ENOTTY` for all but those on inode flags.
+pub(super) fn answer(union: &Union, node: NodeId, command: u32, data: &[u8]) -> Result<Vec<u8>> {
+    match command {
+        FS_IOC_GETFLAGS => Ok(union.get_flags(node)?.to_ne_bytes().to_vec()),
+        FS_IOC_FSGETXATTR => Ok(convert::fsxattr(union.get_flags(node)?).to_vec()),
+        FS_IOC_SETFLAGS => {
+            // The kernel passes `unsigned int`, whatever the size in the command's number says (fs/fuse/ioctl.c).
+            let flags = data.first_chunk::<4>().ok_or(Error::refused(Errno::INVAL, "flags are missing"))?;
+            union.set_flags(node, u32::from_ne_bytes(*flags))?;
+            Ok(Vec::new())
+        }
+        _ => Err(Error::refused(Errno::NOTTY, "no such ioctl")),
+    }
+}
