@@ -13,4 +13,5 @@ mod runs;
 #[path = "faults/scenario.rs"]
 mod scenario;
 #[path = "faults/store.rs"]
+#[allow(dead_code, reason = "shared with the engine tests")]
 mod store;

@@ -1,4 +1,5 @@
-//! Several threads at once. Through a mount the kernel lets one change of a directory in at a time; here it is the engine alone.
+//! Several threads at once. Through a mount the kernel lets one change of a directory in at a time; here the
+//! engine is alone.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,7 +204,8 @@ fn a_directory_is_listed_while_it_changes() {
     assert_eq!(bench.names("d").unwrap().len(), 200);
 }
 
-/// Anything may fail for lack of a name, but nothing may panic, hang, leak, or leave what a new mount shows otherwise.
+/// Anything may fail for lack of a name, but nothing may panic, hang, leak, or leave what a new mount shows
+/// otherwise.
 fn storm(bench: &mut Bench, threads: u64, steps: u64) {
     let path = |dice: &mut Dice| {
         let dir = ["", "a/", "b/", "a/sub/"][dice.roll(4) as usize];

@@ -1,7 +1,8 @@
 //! A union of temporary directories, and operations on it by path.
 //!
-//! Paths are resolved as the kernel does: every answer that references a node is counted, and at the end of each test all are
-//! given back. Then only the root may be left, the work directory must be empty and the lowers must be as they were.
+//! Paths are resolved as the kernel does: every answer that references a node is counted, and at the end of
+//! each test all are given back. Then only the root may be left, the work directory must be empty and the
+//! lowers must be as they were.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -356,7 +357,8 @@ impl Bench {
         Ok(names)
     }
 
-    /// One READDIR request that takes at most `limit` entries. Entries with attributes are counted as references.
+    /// One READDIR request that takes at most `limit` entries. Entries with attributes are counted as
+    /// references.
     pub fn list_some(
         &self,
         node: NodeId,

@@ -186,7 +186,8 @@ fn survive_a_failed_copy_up_of_another_file() {
     if ioctl_setflags(&dir, flags | IFlags::IMMUTABLE).is_err() {
         return super::harness::skip("the filesystem has no immutable directories");
     }
-    // The copy is complete when it finds out that it cannot be published. Its inode is free then, and the next file gets it.
+    // The copy is complete when it finds out that it cannot be published. Its inode is free then, and the
+    // next file gets it.
     let failed = bench.chmod("d/f", 0o600);
     ioctl_setflags(&dir, flags).unwrap();
     assert!(failed.is_err());

@@ -55,7 +55,7 @@ impl Layer {
     }
 
     pub fn node(&self, path: impl AsRef<Path>, kind: FileType, mode: u32, rdev: u64) -> &Self {
-        rustix::fs::mknodat(CWD, &self.place(path), kind, Mode::from_raw_mode(mode), rdev).unwrap();
+        rustix::fs::mknodat(CWD, self.place(path), kind, Mode::from_raw_mode(mode), rdev).unwrap();
         self
     }
 
@@ -88,7 +88,7 @@ impl Layer {
     pub fn time(&self, path: impl AsRef<Path>, seconds: i64) -> &Self {
         let time = Timespec { tv_sec: seconds, tv_nsec: 123_456_789 };
         let times = Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(CWD, &self.path(path), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        rustix::fs::utimensat(CWD, self.path(path), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         self
     }
 
