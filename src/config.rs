@@ -14,8 +14,9 @@ pub struct UnionConfig {
     pub upper: Option<PathBuf>,
     /// Where changes are prepared; on the same mount as `upper`. `None`: made beside (or inside) `upper`.
     pub work: Option<PathBuf>,
-    /// Whether renaming a lower or merged directory records an `overlay.redirect` instead of copying the tree up.
-    pub redirect_dir: bool,
+    /// Whether renaming a lower or merged directory records an `overlay.redirect` instead of copying the tree up. `None`: yes
+    /// where marks are `trusted.*`; the kernel's overlayfs does not follow redirects in `user.*` (overlayfs.rst, "userxattr").
+    pub redirect_dir: Option<bool>,
     /// Whether copied-up hard links are recorded in the work directory's `index`, the kernel's format.
     pub index: bool,
     /// Which extended attribute namespace marks are written in. Both are always read.
@@ -33,7 +34,7 @@ impl UnionConfig {
             lowers: lowers.into_iter().map(Into::into).collect(),
             upper: None,
             work: None,
-            redirect_dir: true,
+            redirect_dir: None,
             index: true,
             xattr_namespace: XattrNamespace::Auto,
             durability: Durability::Synced,

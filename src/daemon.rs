@@ -180,7 +180,9 @@ impl Live {
         let Some(session) = self.session.take() else {
             return Ok(ExitCode::SUCCESS);
         };
-        session.run().map_err(system("serving the mount"))?;
+        let union = session.run().map_err(system("serving the mount"))?;
+        // The end of the process frees it faster, and with it the lock on the upperdir for the next mount.
+        std::mem::forget(union);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -23,8 +23,8 @@ pub enum Form {
 
 impl Form {
     /// Container engines archive the upper directory as it is, and an archive cannot follow redirects.
-    fn redirects_by_default(self) -> bool {
-        self != Self::MountProgram
+    fn redirects_by_default(self) -> Option<bool> {
+        (self == Self::MountProgram).then_some(false)
     }
 }
 
@@ -78,7 +78,7 @@ impl Request {
         let source = self.source.filter(named).or(opts.source.filter(named));
         MountConfig {
             union: UnionConfig {
-                redirect_dir: opts.redirect_dir.unwrap_or(self.form.redirects_by_default()),
+                redirect_dir: opts.redirect_dir.or(self.form.redirects_by_default()),
                 index: opts.index.unwrap_or(true),
                 xattr_namespace: if opts.user_xattr { XattrNamespace::User } else { XattrNamespace::Auto },
                 durability: opts.durability,

@@ -65,7 +65,7 @@ fn subcommand_with_everything() {
     assert_eq!(config.source, "unionfuse");
     assert!(config.foreground && !config.debug);
     assert!(config.flags.no_exec && config.flags.read_only);
-    assert!(config.union.redirect_dir && config.union.index);
+    assert!(config.union.redirect_dir.is_none() && config.union.index);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn mount_program_form() {
         let config = mount(words);
         assert_eq!(config.union.lowers, paths(&["l/A", "l/B/../diff1"]));
         assert_eq!(config.mountpoint, Path::new("/m"));
-        assert!(config.foreground && config.debug && !config.union.redirect_dir);
+        assert!(config.foreground && config.debug && config.union.redirect_dir == Some(false));
         assert_eq!(config.union.durability, Durability::Volatile);
         assert_eq!(config.source, "unionfuse");
     };
@@ -118,7 +118,7 @@ fn mount_helper_form() {
     let config = mount(&["unionfuse", "SRC", "/m", "-o", "rw,lowerdir=/l,upperdir=/u,dev,suid,fsname=other"]);
     assert_eq!((config.source.to_str(), config.mountpoint.to_str()), (Some("SRC"), Some("/m")));
     assert_eq!((config.flags.dev, config.flags.suid), (Some(true), Some(true)));
-    assert!(config.union.redirect_dir && !config.foreground);
+    assert!(config.union.redirect_dir.is_none() && !config.foreground);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn called_by_mount() {
             [program, "SRC", "/m", "-s", "-n", "-v", "-o", "lowerdir=/l,upperdir=/u", "-t", "fuse.unionfuse"];
         let config = mount(&words);
         assert_eq!(config.source, "SRC");
-        assert!(config.union.redirect_dir && !config.foreground);
+        assert!(config.union.redirect_dir.is_none() && !config.foreground);
         let fake = run(&[words.as_slice(), &["-f"]].concat()).unwrap();
         assert!(matches!(fake.command, Command::Nothing));
     }
@@ -147,9 +147,9 @@ fn the_alias_has_no_subcommands() {
 fn redirects_by_default_and_by_option() {
     for (value, expected) in [("on", true), ("off", false), ("follow", false), ("nofollow", false)] {
         let option = format!("redirect_dir={value}");
-        assert_eq!(with_options(&option).union.redirect_dir, expected);
+        assert_eq!(with_options(&option).union.redirect_dir, Some(expected));
         let words = ["unionfuse", "mount", "--lower", "a", "-o", &option, "m"];
-        assert_eq!(mount(&words).union.redirect_dir, expected);
+        assert_eq!(mount(&words).union.redirect_dir, Some(expected));
     }
 }
 

@@ -34,7 +34,7 @@ thread_local! {
 
 /// Carries requests of the kernel to the union.
 pub(super) struct Adapter {
-    union: Union,
+    union: Arc<Union>,
     config: SessionConfig,
     ttl: Duration,
     notifier: Arc<OnceLock<Notifier>>,
@@ -42,7 +42,7 @@ pub(super) struct Adapter {
 
 impl Adapter {
     /// `notifier` is filled in once there is a session to have one.
-    pub(super) fn new(union: Union, config: SessionConfig, notifier: Arc<OnceLock<Notifier>>) -> Self {
+    pub(super) fn new(union: Arc<Union>, config: SessionConfig, notifier: Arc<OnceLock<Notifier>>) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
         Self { union, config, ttl, notifier }
     }

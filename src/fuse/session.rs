@@ -16,6 +16,7 @@ const DEFAULT_THREADS: usize = 4;
 /// A union being served to the kernel.
 pub struct Session {
     inner: fuser::Session<Adapter>,
+    union: Arc<Union>,
 }
 
 impl Session {
@@ -27,18 +28,21 @@ impl Session {
         let mut options = fuser::Config::default();
         options.n_threads = Some(if config.threads == 0 { DEFAULT_THREADS } else { config.threads });
         let notifier = Arc::new(OnceLock::new());
-        let adapter = Adapter::new(union, *config, notifier.clone());
+        let union = Arc::new(union);
+        let adapter = Adapter::new(union.clone(), *config, notifier.clone());
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
         let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
         notifier.get_or_init(|| inner.notifier());
-        Ok(Self { inner })
+        Ok(Self { inner, union })
     }
 
-    /// Answers requests until the union is unmounted.
+    /// Answers requests until the union is unmounted, and gives the union back. Dropping one with many nodes takes a while; a
+    /// process that is about to end had better not.
     ///
     /// # Errors
     /// When the device fails; being unmounted is no failure.
-    pub fn run(self) -> io::Result<()> {
-        self.inner.run()
+    pub fn run(self) -> io::Result<Arc<Union>> {
+        self.inner.run()?;
+        Ok(self.union)
     }
 }

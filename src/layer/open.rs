@@ -28,6 +28,9 @@ use crate::types::Stat;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
+/// `FUSE_SUPER_MAGIC` (linux/magic.h).
+const FUSE_MAGIC: u64 = 0x6573_5546;
+
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// Opens all layers. `mountpoint` is where the union will be mounted, if it will be.
@@ -196,7 +199,9 @@ fn open_lower(
 
 fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u16 {
     let position = filesystems.iter().position(|known| known.dev == opened.stat.dev).unwrap_or_else(|| {
-        let handle = sys::handle::of(At::this(opened.fd.as_fd())).ok().flatten();
+        // Handles of a FUSE filesystem are its daemon's node numbers, which another run of it may give to other files.
+        let lasting = sys::file::fs_magic(opened.fd.as_fd()).is_ok_and(|magic| magic != FUSE_MAGIC);
+        let handle = sys::handle::of(At::this(opened.fd.as_fd())).ok().flatten().filter(|_| lasting);
         let decoder = handle.as_ref().and_then(|handle| HandleDecoder::calibrate(handle, opened.stat.ino));
         let readable = sys::namei::open(
             At::new(opened.fd.as_fd(), OsStr::new(".")),

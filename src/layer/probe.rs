@@ -69,6 +69,11 @@ impl Format {
         }
     }
 
+    /// Whether marks are where only the administrator can write them.
+    pub fn is_trusted(&self) -> bool {
+        self.prefix.is_some_and(|prefix| prefix.starts_with("trusted."))
+    }
+
     /// Whether marks can be stored at all.
     pub fn has_xattrs(&self) -> bool {
         self.prefix.is_some()

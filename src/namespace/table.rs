@@ -12,6 +12,9 @@ use super::ino::Numbers;
 use super::node::{Body, Link, Node};
 use crate::types::{NodeId, RealId};
 
+/// With fewer nodes than this there is no memory worth giving back.
+const MANY: usize = 16_384;
+
 type Map<K, V> = DashMap<K, V, BuildHasherDefault<FxHasher>>;
 
 /// All nodes that the kernel, or a child node, refers to. A number stands for one node at a time: when a second file claims
@@ -24,6 +27,8 @@ pub struct Table {
     renumbered: Map<RealId, NodeId>,
     numbers: Numbers,
     live: AtomicUsize,
+    /// The most nodes that lived since memory was last given back.
+    peak: AtomicUsize,
 }
 
 /// The node of a file that was looked up.
@@ -40,7 +45,13 @@ impl Table {
     pub fn new(numbers: Numbers, root: Node) -> Self {
         let nodes = Map::default();
         nodes.insert(root.id.0, Arc::new(root));
-        Self { nodes, renumbered: Map::default(), numbers, live: AtomicUsize::new(1) }
+        Self {
+            nodes,
+            renumbered: Map::default(),
+            numbers,
+            live: AtomicUsize::new(1),
+            peak: AtomicUsize::new(1),
+        }
     }
 
     /// How numbers are given out.
@@ -106,7 +117,8 @@ impl Table {
                 Entry::Vacant(entry) => {
                     let node = Arc::new(make(id));
                     entry.insert(node.clone());
-                    self.live.fetch_add(1, Ordering::Relaxed);
+                    let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+                    self.peak.fetch_max(live, Ordering::Relaxed);
                     return Interned { node, created: true };
                 }
             }
@@ -139,6 +151,19 @@ impl Table {
             }
         }
         gone
+    }
+
+    /// Gives the table's memory back when most of the nodes have gone since the last time; says whether that was so.
+    pub fn shrink_if_emptied(&self) -> bool {
+        let (live, peak) = (self.len(), self.peak.load(Ordering::Relaxed));
+        let emptied = peak > MANY && live < peak / 4;
+        let first =
+            emptied && self.peak.compare_exchange(peak, live, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if first {
+            self.nodes.shrink_to_fit();
+            self.renumbered.shrink_to_fit();
+        }
+        first
     }
 
     fn release(&self, node: &Node, pending: &mut Vec<(NodeId, u64)>) {

@@ -75,23 +75,42 @@ impl Union {
         if node.is_dir() {
             return self.ensure_upper_dir(node).map(drop);
         }
-        loop {
-            let link = node.link();
-            let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
-            let _gates = locks::lock(&[node]);
-            let lower = match &node.state.read().body {
-                Body::Lower(lower) => lower.clone(),
-                _ => return Ok(()),
-            };
-            match (link, parent, node.link()) {
-                (Some(link), Some(parent), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
-                    return self.copy_up_file(node, &lower, Some((&link, &parent)), extent);
-                }
-                (None, _, None) => return self.copy_up_file(node, &lower, None, extent),
-                // Renamed or removed meanwhile: look again.
-                _ => {}
+        while !self.try_copy_up(node, extent)? {}
+        self.link_known_names(node)
+    }
+
+    /// Copies a file up; `false` when its name changed meanwhile.
+    fn try_copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<bool> {
+        let link = node.link();
+        let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
+        let _gates = locks::lock(&[node]);
+        let lower = match &node.state.read().body {
+            Body::Lower(lower) => lower.clone(),
+            _ => return Ok(true),
+        };
+        match (link, parent, node.link()) {
+            (Some(link), Some(parent), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
+                self.copy_up_file(node, &lower, Some((&link, &parent)), extent)?;
+            }
+            (None, _, None) => self.copy_up_file(node, &lower, None, extent)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
+    /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
+    fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
+        let links: Vec<Link> =
+            node.state.read().links.iter().filter(|link| !link.in_upper).cloned().collect();
+        for link in links {
+            match self.ensure_name_in_upper(node, &link.parent, &link.name) {
+                // Removed meanwhile.
+                Err(error) if error.errno() == Errno::NOENT => {}
+                other => other?,
             }
         }
+        Ok(())
     }
 
     /// The directory's upper part, made when it has none.

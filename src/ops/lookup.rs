@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile};
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
+use crate::sys;
 use crate::types::{Entry, Kind, NodeId, RealId, Stat};
 
 /// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
@@ -49,6 +50,9 @@ impl Union {
                 Body::Upper(upper) => self.let_go(&upper.home),
                 Body::Lower(_) => {}
             }
+        }
+        if self.table.shrink_if_emptied() {
+            sys::process::release_free_memory();
         }
     }
 

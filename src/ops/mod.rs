@@ -101,7 +101,9 @@ impl Union {
         let root = root_node(&*store, &dirs, upper_root, stack.lowers.clone())
             .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
         let options = Options {
-            redirect_dir: config.redirect_dir,
+            redirect_dir: config
+                .redirect_dir
+                .unwrap_or_else(|| stack.upper.as_ref().is_some_and(|upper| upper.format.is_trusted())),
             durability: config.durability,
             id_map: config.id_map.clone(),
             privileged: sys::creds::rules_files(),

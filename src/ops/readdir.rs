@@ -198,7 +198,10 @@ impl Union {
                 // The mark concerns the name it hides: that layer must be asked for it.
                 Some(hidden) => {
                     marks = true;
-                    names.add(OsStr::from_bytes(hidden), lower);
+                    // `.wh.`, `.wh..` and `.wh...` would be this directory and its parent, which is no entry of it.
+                    if !matches!(hidden, b"" | b"." | b"..") {
+                        names.add(OsStr::from_bytes(hidden), lower);
+                    }
                 }
                 None => names.add(raw.name, lower),
             }

@@ -79,11 +79,12 @@ impl Union {
         if located.upper.is_some() {
             let covers = self.shown_by_lowers(parent, name)?.is_some();
             let home = self.home_without(&victim, parent, name)?;
-            if covers {
-                self.whiteout_over_file(&dir, name)?;
+            let removed = if covers {
+                self.whiteout_over_file(&dir, name)
             } else {
-                self.store.unlink(dir.at(name))?;
-            }
+                self.store.unlink(dir.at(name)).map_err(Into::into)
+            };
+            removed.inspect_err(|_| self.let_go(&home))?;
             self.name_removed(&victim, parent, name, home)?;
         } else {
             self.put_whiteout(&dir, name)?;

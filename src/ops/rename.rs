@@ -1,6 +1,7 @@
 //! Rename: everything is looked at and made ready first, then one `renameat2` changes the union.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ use super::copy_up::{Extent, UpperDir};
 use super::lookup::{is_same_link, stands_for};
 use super::remove::{Borrowed, until_undisturbed};
 use crate::error::{Error, Result};
+use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
+use crate::namespace::walk::DirStack;
 use crate::types::{NodeId, RenameMode};
 
 /// One end of a rename.
@@ -45,6 +48,14 @@ enum Plan {
     SwapWithWhiteout { keep: bool },
     /// Move, replacing what the upperdir has under the new name, if anything; leave a whiteout behind if needed.
     Move { replace: bool, whiteout: bool },
+}
+
+/// What keeps a replaced file or directory reachable for those who have it open.
+enum Remains {
+    /// Nothing needs to: it is in a lowerdir only.
+    Nothing,
+    File(Home),
+    Directory(Arc<RealDir>, Arc<OwnedFd>),
 }
 
 impl Plan {
@@ -164,9 +175,13 @@ impl Union {
             }
             _ => None,
         };
-        self.execute(plan, from, to)?;
-        if let Some((target, home)) = replaced {
-            self.replaced(target, to, home)?;
+        self.execute(plan, from, to).inspect_err(|_| {
+            if let Some((_, Remains::File(home))) = &replaced {
+                self.let_go(home);
+            }
+        })?;
+        if let Some((target, remains)) = replaced {
+            self.replaced(target, to, remains)?;
         }
         self.moved(source, from, to);
         if let (Plan::Exchange, Some(target)) = (plan, &to.node) {
@@ -246,23 +261,37 @@ impl Union {
         Ok(path)
     }
 
-    /// Makes sure that what is replaced is an empty directory or stays reachable. Returns how, for a file.
-    fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Option<Home>> {
+    /// Makes sure that what is replaced is an empty directory and stays reachable.
+    fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Remains> {
         if !target.is_dir() {
-            let upper = now.in_upper.then(|| self.home_without(target, &to.parent, &to.name));
-            return upper.transpose();
+            let home = now.in_upper.then(|| self.home_without(target, &to.parent, &to.name)).transpose()?;
+            return Ok(home.map_or(Remains::Nothing, Remains::File));
         }
         if !self.is_empty(target)? {
             return Err(Error::refused(Errno::NOTEMPTY, "directory not empty"));
         }
-        if let Some(upper) = self.dir_stack(target)?.upper {
-            let held = self.dirs.open(&upper)?;
-            if !self.is_physically_empty(&upper)? {
-                self.empty_opaque_dir(&to.dir, &to.name)?;
-            }
-            upper.detach(held);
+        let Some(mut upper) = self.dir_stack(target)?.upper else {
+            return Ok(Remains::Nothing);
+        };
+        if !self.is_physically_empty(&upper)? {
+            upper = self.make_physically_empty(target, to)?;
         }
-        Ok(None)
+        let held = self.dirs.open(&upper)?;
+        Ok(Remains::Directory(upper, held))
+    }
+
+    /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty.
+    fn make_physically_empty(&self, target: &Arc<Node>, to: &End<'_>) -> Result<Arc<RealDir>> {
+        self.empty_opaque_dir(&to.dir, &to.name)?;
+        let stat = self.store.stat(to.dir.at(&to.name))?;
+        let stat = stat.ok_or(Error::refused(Errno::IO, "the emptied directory is gone"))?;
+        let upper = RealDir::child(&to.dir.real, to.name.clone(), stat.ino);
+        self.table.renumber(stat.real_id(), target.id);
+        target.with_dir(|directory| {
+            directory.stack = DirStack { upper: Some(upper.clone()), lowers: Arc::new([]) };
+            directory.redirect = None;
+        });
+        Ok(upper)
     }
 
     fn execute(&self, plan: Plan, from: &End<'_>, to: &End<'_>) -> Result<()> {
@@ -286,18 +315,18 @@ impl Union {
         }
     }
 
-    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, home: Option<Home>) -> Result<()> {
-        match home {
-            Some(home) => self.name_removed(target, &to.parent, &to.name, home),
-            None if target.is_dir() => {
-                self.dir_removed(target, &to.parent, &to.name);
-                Ok(())
-            }
-            None => {
-                self.drop_link(target, &to.parent, &to.name);
-                Ok(())
-            }
+    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, remains: Remains) -> Result<()> {
+        match remains {
+            Remains::File(home) => return self.name_removed(target, &to.parent, &to.name, home),
+            Remains::Directory(upper, held) => upper.detach(held),
+            Remains::Nothing => {}
         }
+        if target.is_dir() {
+            self.dir_removed(target, &to.parent, &to.name);
+        } else {
+            self.drop_link(target, &to.parent, &to.name);
+        }
+        Ok(())
     }
 
     fn moved(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>) {

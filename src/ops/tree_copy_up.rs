@@ -83,7 +83,9 @@ impl Union {
         let fd = self.dirs.open_for_reading(&dir.real)?;
         let mut names = Vec::new();
         self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
-            names.push(entry.name.to_owned());
+            if entry.name != "." && entry.name != ".." {
+                names.push(entry.name.to_owned());
+            }
             ControlFlow::Continue(())
         })?;
         for name in names {

@@ -256,3 +256,22 @@ fn truncation_of_one_name() {
         bench.reopen();
     }
 }
+
+#[test]
+fn every_name_that_was_looked_up_is_in_the_upperdir_after_copy_up() {
+    for index in [true, false] {
+        let union = union_with(
+            |[lower]: &[Layer; 1], _| {
+                lower.file("a", "old").link("b", "a").dir("d").link("d/c", "a");
+            },
+            |config| config.index = index,
+        );
+        union.stat("a").unwrap();
+        let node = union.node("d/c").unwrap();
+        union.write_node(node, 0, "new").unwrap();
+        let upper = union.upper();
+        assert_eq!((upper.text("a"), upper.text("d/c")), ("new".to_owned(), "new".to_owned()));
+        assert_eq!(upper.ino("a"), upper.ino("d/c"));
+        assert_eq!(union.text("b").unwrap(), "new");
+    }
+}

@@ -95,7 +95,7 @@ fn directories_in_place_of_whiteouts_without_devices() {
 fn exchange_and_tree_copy_up_without_devices() {
     for redirect_dir in [true, false] {
         let mut bench = Bench::prepare(sample);
-        bench.config.redirect_dir = redirect_dir;
+        bench.config.redirect_dir = Some(redirect_dir);
         let store = Faulty::new();
         store.arm(Fault::Lack(NO_DEVICES));
         bench.open_on(Arc::new(store));

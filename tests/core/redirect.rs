@@ -96,13 +96,31 @@ fn marks_go_to_the_user_namespace_where_that_is_asked_for() {
         |[lower]: &[Layer; 1], _| {
             lower.file("d/f", "").dir("in");
         },
-        |config| config.xattr_namespace = unionfuse::config::XattrNamespace::User,
+        |config| {
+            config.xattr_namespace = unionfuse::config::XattrNamespace::User;
+            config.redirect_dir = Some(true);
+        },
     );
     bench.rename("d", "in/e").unwrap();
     bench.reopen();
     assert_eq!(bench.names("in/e").unwrap(), ["f"]);
     assert_eq!(bench.upper().get("in/e", "user.overlay.redirect").unwrap(), b"/d");
     assert_eq!(bench.upper().get("in/e", REDIRECT), None);
+}
+
+#[test]
+fn without_being_asked_no_redirect_is_written_where_the_kernel_would_not_follow_it() {
+    let mut bench = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("d/f", "").dir("in");
+        },
+        |config| config.xattr_namespace = unionfuse::config::XattrNamespace::User,
+    );
+    bench.rename("d", "in/e").unwrap();
+    bench.reopen();
+    assert_eq!(bench.names("in/e").unwrap(), ["f"]);
+    assert_eq!(bench.upper().get("in/e", "user.overlay.redirect"), None);
+    assert!(bench.upper().has("in/e/f"));
 }
 
 #[test]

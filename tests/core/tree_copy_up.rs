@@ -7,7 +7,7 @@ use super::harness::{Bench, union_with};
 use super::layer::Layer;
 
 fn without_redirects(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Bench {
-    union_with(fill, |config| config.redirect_dir = false)
+    union_with(fill, |config| config.redirect_dir = Some(false))
 }
 
 fn tree() -> Bench {

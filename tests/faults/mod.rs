@@ -63,7 +63,7 @@ const ERRNOS: [Errno; 6] = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::MFILE,
 
 fn prepare(scenario: &Scenario) -> (Bench, Arc<Faulty>) {
     let mut bench = Bench::prepare(scenario::fill);
-    bench.config.redirect_dir = scenario.redirects;
+    bench.config.redirect_dir = Some(scenario.redirects);
     let store = Arc::new(Faulty::new());
     bench.open_on(store.clone());
     (bench, store)

@@ -1,0 +1,98 @@
+//! What holds for any bytes at all. Each function is fed by a fuzzer (tests/fuzz) and by a seeded generator (`cargo test`).
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use unionfuse::cli::{self, Command};
+use unionfuse::idmap::IdRanges;
+use unionfuse::layer::{marker, origin};
+use unionfuse::sys::handle::FileHandle;
+
+/// Every form of the command line either mounts something sensible or says why not.
+pub fn command_line(data: &[u8]) {
+    let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    let words = |words: &[&[u8]]| words.iter().map(|bytes| word(bytes)).collect::<Vec<_>>();
+    let whole: Vec<OsString> = data.split(|&byte| byte == 0).map(word).collect();
+    for args in [
+        whole,
+        words(&[b"unionfuse", b"-o", data, b"mnt"]),
+        words(&[b"unionfuse", b"source", b"mnt", b"-o", data]),
+        words(&[b"mount.unionfuse", b"source", b"mnt", b"-o", data]),
+        words(&[b"fuse-overlayfs", b"-o", data, b"-o", b"lowerdir=/l", b"mnt"]),
+        words(&[b"unionfuse", b"mount", b"--lower", data, b"mnt"]),
+        words(&[b"unionfuse", b"mount", b"-o", data, b"--lower", b"/l", b"mnt"]),
+    ] {
+        match cli::parse(&args) {
+            Ok(invocation) => {
+                if let Command::Mount(config) = invocation.command {
+                    let union = &config.union;
+                    assert!(!union.lowers.is_empty() && union.lowers.iter().all(is_named), "{args:?}");
+                    assert!(union.upper.is_some() || config.flags.read_only, "{args:?}");
+                    assert!(union.upper.is_some() || union.work.is_none(), "{args:?}");
+                }
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+fn is_named(path: &impl AsRef<Path>) -> bool {
+    !path.as_ref().as_os_str().is_empty()
+}
+
+/// A layer list that is understood survives being written down and read again.
+pub fn layer_list(data: &[u8]) {
+    let Ok(layers) = cli::parse_layers(data) else { return };
+    assert!(!layers.is_empty() && layers.iter().all(is_named));
+    let mut written = Vec::new();
+    for layer in &layers {
+        if !written.is_empty() {
+            written.push(b':');
+        }
+        for &byte in layer.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b',' | b'\\' | b'"') {
+                written.push(b'\\');
+            }
+            written.push(byte);
+        }
+    }
+    assert_eq!(cli::parse_layers(&written).as_ref(), Ok(&layers), "{data:?}");
+}
+
+/// Id ranges are read without overflow, and what is not understood is refused.
+pub fn id_ranges(data: &[u8]) {
+    if let Err(error) = IdRanges::parse(data) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// An origin that is understood is the one that was written; handles of any length are safe to look into.
+pub fn origin_value(data: &[u8]) {
+    use origin::HandleDecoder::{GenerationIno64, Ino32, Ino64};
+    assert_eq!(origin::index_name(data).len(), data.len() * 2);
+    for decoder in [Ino32, Ino64, GenerationIno64] {
+        let _ = decoder.ino(data);
+    }
+    let Some(read) = origin::decode(data) else { return };
+    let handle = FileHandle { kind: read.kind, bytes: read.bytes.to_vec() };
+    let _ = origin::HandleDecoder::calibrate(&handle, 1);
+    let written = origin::encode(&handle, &read.uuid).expect("what was decoded has a length that fits");
+    assert_eq!(origin::decode(&written), Some(read));
+}
+
+/// A user of the union gets back every attribute under the name he gave it, and can neither see nor make a mark.
+pub fn xattr_name(data: &[u8]) {
+    let name = OsStr::from_bytes(data);
+    if let Some(on_disk) = marker::name_on_disk(name) {
+        assert!(!marker::is_mark(&on_disk), "{name:?} becomes the mark {on_disk:?}");
+        assert_eq!(marker::name_in_union(&on_disk).as_deref(), Some(name));
+    }
+    if let Some(shown) = marker::name_in_union(name) {
+        assert_eq!(marker::name_on_disk(&shown).as_deref(), Some(name));
+    }
+    assert_eq!(marker::is_mark(name), marker::name_in_union(name).is_none());
+    if let Some(mark) = marker::aufs_whiteout(name) {
+        assert!(mark.len() <= 255 && marker::is_aufs_mark(&mark));
+    }
+}
