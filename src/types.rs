@@ -179,7 +179,7 @@ pub struct DirEntry {
     /// Kind of file.
     pub kind: Kind,
     /// Attributes, when the listing was asked for them; the node is then referenced once more until `forget`.
-    /// Never given for `.` and `..`.
+    /// Never given for `.` and `..`, nor for entries with broken marks.
     pub attr: Option<Attr>,
 }
 

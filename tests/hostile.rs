@@ -4,11 +4,82 @@
 
 #[path = "hostile/any_bytes.rs"]
 mod any_bytes;
+#[path = "hostile/aufs_names.rs"]
+mod aufs_names;
+#[path = "hostile/deep.rs"]
+mod deep;
 #[path = "hostile/engine.rs"]
 mod engine;
 #[path = "hostile/guard.rs"]
 mod guard;
+#[path = "core/harness.rs"]
+#[allow(dead_code, reason = "shared with the engine tests")]
+mod harness;
+#[path = "core/layer.rs"]
+#[allow(dead_code, reason = "shared with the engine tests")]
+mod layer;
+#[path = "hostile/marks.rs"]
+mod marks;
+#[path = "hostile/mounted.rs"]
+mod mounted;
+#[path = "hostile/odd_files.rs"]
+mod odd_files;
 #[path = "hostile/properties.rs"]
 mod properties;
 #[path = "hostile/store.rs"]
 mod store;
+
+use std::sync::Arc;
+
+use guard::Guard;
+use harness::Bench;
+use layer::Layer;
+use store::Watched;
+
+const SECRET: &str = "nobody may read or change this";
+
+/// A union of two lowers and an upper that somebody has prepared. Beside them lies `outside/x`, which the engine must not
+/// open; when the test ends, the lowers and it must be as they were.
+struct Prepared {
+    bench: Bench,
+    outside: Layer,
+}
+
+impl std::ops::Deref for Prepared {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.bench
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.outside.text("x"), SECRET);
+            assert_eq!(self.outside.names(""), ["x"]);
+            assert_eq!(self.outside.stat("x").permissions().mode() & 0o7777, 0o644);
+        }
+    }
+}
+
+use std::os::unix::fs::PermissionsExt;
+
+fn prepared(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Prepared {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = Layer { root: dir.path().join("outside") };
+    outside.file("x", SECRET);
+    let mut bench = Bench::prepare_in(dir, fill);
+    let guard = Guard::new([bench.dir(), &outside.root, &outside.path("x")]);
+    bench.open_on(Arc::new(Watched(guard)));
+    Prepared { bench, outside }
+}
+
+/// Says that a test did not run, past libtest, which captures what is printed.
+fn is_root(name: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    harness::skip(&format!("{name} needs root"));
+    false
+}

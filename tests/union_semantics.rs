@@ -1,6 +1,8 @@
 //! What a union must do whatever its layers are like: one test for each difference from the kernel's overlayfs that a replay of
 //! the operations of the unionmount test suite has shown.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;

@@ -342,17 +342,16 @@ impl Filesystem for Adapter {
     ) {
         let outcome = run("readdirplus", ino, || {
             self.union.read_dir(convert::node(ino), offset, true, &mut |entry| {
-                let attr = match &entry.attr {
-                    Some(attr) => convert::attr(attr),
-                    // The kernel takes only number and kind of `.` and `..`.
-                    None => fuser::FileAttr {
-                        ino: INodeNo(entry.node.0),
-                        kind: convert::file_type(entry.kind),
-                        ..convert::nothing()
-                    },
-                };
                 let ino = INodeNo(entry.node.0);
-                match reply.add(ino, entry.cookie, &entry.name, &self.ttl, &attr, Generation(0)) {
+                let (attr, ttl) = match &entry.attr {
+                    Some(attr) => (convert::attr(attr), self.ttl),
+                    // The kernel takes only number and kind of `.` and `..`; anything else it has to look up.
+                    None => {
+                        let kind = convert::file_type(entry.kind);
+                        (fuser::FileAttr { ino, kind, ..convert::nothing() }, Duration::ZERO)
+                    }
+                };
+                match reply.add(ino, entry.cookie, &entry.name, &ttl, &attr, Generation(0)) {
                     true => ControlFlow::Break(()),
                     false => ControlFlow::Continue(()),
                 }

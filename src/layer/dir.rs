@@ -37,7 +37,26 @@ pub struct RealDir {
 #[derive(Debug, Clone)]
 enum Place {
     Held(Arc<OwnedFd>),
-    Child { parent: Arc<RealDir>, name: Arc<OsStr> },
+    Child {
+        parent: Arc<RealDir>,
+        name: Arc<OsStr>,
+    },
+    /// Only while it is dropped.
+    Gone,
+}
+
+impl Drop for RealDir {
+    /// Parents that only their child referred to go one by one: directories can be nested deeper than a stack is high.
+    fn drop(&mut self) {
+        let parent_of = |place: &mut RwLock<Place>| match std::mem::replace(place.get_mut(), Place::Gone) {
+            Place::Child { parent, .. } => Some(parent),
+            Place::Held(_) | Place::Gone => None,
+        };
+        let mut next = parent_of(&mut self.place);
+        while let Some(parent) = next {
+            next = Arc::into_inner(parent).and_then(|mut parent| parent_of(&mut parent.place));
+        }
+    }
 }
 
 impl RealDir {
@@ -60,6 +79,13 @@ impl RealDir {
             no_aufs_marks: AtomicBool::new(false),
             xattr_whiteouts: AtomicBool::new(false),
         })
+    }
+
+    fn parent(&self) -> Option<Arc<Self>> {
+        match &*self.place.read() {
+            Place::Child { parent, .. } => Some(parent.clone()),
+            Place::Held(_) | Place::Gone => None,
+        }
     }
 
     /// The layer it is in.
@@ -131,6 +157,25 @@ impl DirOpener {
         if let Some(fd) = self.cache.get(dir.key) {
             return Ok(fd);
         }
+        self.open_above(dir)?;
+        self.open_in_parent(dir)
+    }
+
+    /// Opens the directories above, top-most first, as far as they are not open: nesting is deeper than a stack is high.
+    fn open_above(&self, dir: &RealDir) -> Result<()> {
+        let mut closed = Vec::new();
+        let mut above = dir.parent();
+        while let Some(parent) = above.filter(|parent| self.cache.get(parent.key).is_none()) {
+            above = parent.parent();
+            closed.push(parent);
+        }
+        while let Some(next) = closed.pop() {
+            self.open_in_parent(&next)?;
+        }
+        Ok(())
+    }
+
+    fn open_in_parent(&self, dir: &RealDir) -> Result<Arc<OwnedFd>> {
         let mut last = Errno::STALE;
         for attempt in 0..MOVES {
             if attempt > 2 {
@@ -140,6 +185,7 @@ impl DirOpener {
             let (parent, name) = match &*dir.place.read() {
                 Place::Held(fd) => return Ok(fd.clone()),
                 Place::Child { parent, name } => (parent.clone(), name.clone()),
+                Place::Gone => return Err(Error::new("openat", Errno::STALE)),
             };
             if let Some(fd) = dir.layer.covered(parent.ino, &name) {
                 return Ok(fd);

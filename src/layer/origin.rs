@@ -9,6 +9,7 @@ use crate::sys::handle::FileHandle;
 const VERSION: u8 = 0;
 const MAGIC: u8 = 0xfb;
 const HEADER: usize = 21;
+const NAME_MAX: usize = 255;
 #[cfg(target_endian = "big")]
 const NATIVE_ENDIAN: u8 = 1;
 #[cfg(target_endian = "little")]
@@ -48,14 +49,18 @@ pub fn decode(value: &[u8]) -> Option<Origin<'_>> {
     valid.then_some(Origin { uuid, kind: header[4], bytes })
 }
 
-/// The name of a file's entry in the index directory: its origin in hexadecimal (`ovl_get_index_name`).
-pub fn index_name(origin: &[u8]) -> OsString {
+/// The name of a file's entry in the index directory: its origin in hexadecimal (`ovl_get_index_name`). `None` when that is
+/// longer than a name can be.
+pub fn index_name(origin: &[u8]) -> Option<OsString> {
+    if origin.len() * 2 > NAME_MAX {
+        return None;
+    }
     let mut name = String::with_capacity(origin.len() * 2);
     for byte in origin {
         // Writing to a String cannot fail.
         let _ = write!(name, "{byte:02x}");
     }
-    name.into()
+    Some(name.into())
 }
 
 /// How the handles of one filesystem carry the inode number. Only those forms are known whose layout is part of a kernel's
@@ -119,6 +124,8 @@ mod tests {
 
     #[test]
     fn index_names_are_hexadecimal() {
-        assert_eq!(index_name(&[0x00, 0xfb, 0x1d]), "00fb1d");
+        assert_eq!(index_name(&[0x00, 0xfb, 0x1d]).unwrap(), "00fb1d");
+        assert_eq!(index_name(&[0; 127]).unwrap().len(), 254);
+        assert_eq!(index_name(&[0; 128]), None);
     }
 }

@@ -131,6 +131,18 @@ pub struct Directory {
     pub changes: u64,
 }
 
+impl Drop for Node {
+    /// Parents that only this node referred to go one by one: directories can be nested deeper than a stack is high.
+    fn drop(&mut self) {
+        let mut pending = std::mem::take(&mut self.state.get_mut().links);
+        while let Some(link) = pending.pop() {
+            if let Some(mut parent) = Arc::into_inner(link.parent) {
+                pending.append(&mut parent.state.get_mut().links);
+            }
+        }
+    }
+}
+
 impl Node {
     /// A node with one reference.
     pub fn new(id: NodeId, kind: Kind, links: Links, body: Body) -> Self {

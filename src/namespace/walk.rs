@@ -203,6 +203,7 @@ impl Walker<'_> {
         let mut dir = root.clone();
         let mut next = path.to_vec();
         let mut redirected = false;
+        let mut stop = false;
         for (depth, name) in path.iter().enumerate() {
             let remaining = path.len() - depth - 1;
             let (finding, found) = self.inspect(&dir, name, Origins::None, true)?;
@@ -213,20 +214,16 @@ impl Walker<'_> {
             }
             if remaining == 0 {
                 let next = redirected.then_some(Target::Path(next));
-                return Ok(Step { finding, found, stop: false, next });
+                return Ok(Step { finding, found, stop, next });
             }
             match (finding, found) {
                 (Finding::Directory { opaque }, Some(found)) => {
                     dir = found.open_dir();
-                    if opaque {
-                        let mut step = self.look_by_path(&dir, &path[depth + 1..])?;
-                        step.stop = true;
-                        return Ok(step);
-                    }
+                    stop |= opaque;
                 }
                 (Finding::Absent, _) => {
                     let next = redirected.then_some(Target::Path(next));
-                    return Ok(Step { finding: Finding::Absent, found: None, stop: false, next });
+                    return Ok(Step { finding: Finding::Absent, found: None, stop, next });
                 }
                 _ => {
                     return Ok(Step { finding: Finding::Absent, found: None, stop: true, next: None });

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::Extent;
+use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
 use crate::idmap::LayerId;
 use crate::namespace::locks;
@@ -35,6 +35,10 @@ impl Union {
         if change.size.is_some() && node.kind != Kind::File {
             let errno = if node.is_dir() { Errno::ISDIR } else { Errno::INVAL };
             return Err(Error::refused(errno, "size of something that is no file"));
+        }
+        if change.perm.is_some() && node.kind == Kind::Symlink {
+            // Before Linux 6.6 the kernel passes on `chmod /proc/self/fd/N`.
+            return Err(Error::refused(Errno::OPNOTSUPP, "mode of a symlink"));
         }
         let extent = change.size.map_or(Extent::All, Extent::UpTo);
         self.ensure_upper(&node, extent)?;

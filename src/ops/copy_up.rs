@@ -7,44 +7,18 @@ use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::Union;
+use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::is_same_link;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
-use crate::idmap::LayerId;
+use crate::layer::copy_data;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
-use crate::layer::{copy_data, marker, origin};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, UpperFile};
 use crate::sys::At;
-use crate::types::{Kind, NewTime, Stat};
-
-/// How much of a file's data is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// All of it.
-    All,
-    /// The first bytes only: the file is about to be truncated to this size.
-    UpTo(u64),
-}
-
-/// A directory of the upperdir: the only thing that entries can be made in or removed from.
-#[derive(Debug, Clone)]
-pub(super) struct UpperDir {
-    pub(super) real: Arc<RealDir>,
-    fd: Arc<OwnedFd>,
-}
-
-impl UpperDir {
-    pub(super) fn at<'a>(&'a self, name: &'a std::ffi::OsStr) -> At<'a> {
-        At::new(self.fd.as_fd(), name)
-    }
-
-    pub(super) fn this(&self) -> At<'_> {
-        At::this(self.fd.as_fd())
-    }
-}
+use crate::types::{Kind, Stat};
 
 /// A copy on its way: nameless, or under a name in the work directory.
 enum Staged<'a> {
@@ -62,84 +36,7 @@ impl Staged<'_> {
 }
 
 impl Union {
-    /// Makes sure that the node is in the upperdir, with (at least) `extent` of its data. Others that want the same wait for
-    /// this node only.
-    ///
-    /// # Errors
-    /// `EROFS` without upperdir; whatever keeps the copy from being complete. The lower file is visible and intact then.
-    pub(super) fn ensure_upper(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        self.upper()?;
-        if node.is_upper() {
-            return Ok(());
-        }
-        if node.is_dir() {
-            return self.ensure_upper_dir(node).map(drop);
-        }
-        while !self.try_copy_up(node, extent)? {}
-        self.link_known_names(node)
-    }
-
-    /// Copies a file up; `false` when its name changed meanwhile.
-    fn try_copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<bool> {
-        let link = node.link();
-        let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
-        let _gates = locks::lock(&[node]);
-        let lower = match &node.state.read().body {
-            Body::Lower(lower) => lower.clone(),
-            _ => return Ok(true),
-        };
-        match (link, parent, node.link()) {
-            (Some(link), Some(parent), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
-                self.copy_up_file(node, &lower, Some((&link, &parent)), extent)?;
-            }
-            (None, _, None) => self.copy_up_file(node, &lower, None, extent)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
-    /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
-    fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
-        let links: Vec<Link> =
-            node.state.read().links.iter().filter(|link| !link.in_upper).cloned().collect();
-        for link in links {
-            match self.ensure_name_in_upper(node, &link.parent, &link.name) {
-                // Removed meanwhile.
-                Err(error) if error.errno() == Errno::NOENT => {}
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The directory's upper part, made when it has none.
-    pub(super) fn ensure_upper_dir(&self, node: &Arc<Node>) -> Result<UpperDir> {
-        self.upper()?;
-        let mut chain = vec![node.clone()];
-        while let Some(last) = chain.last()
-            && !last.is_upper()
-        {
-            let link = last.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
-            chain.push(link.parent);
-        }
-        while let Some(next) = chain.pop() {
-            if !next.is_upper() {
-                self.copy_up_dir(&next)?;
-            }
-        }
-        self.upper_dir(node)
-    }
-
-    /// The upper part of a directory that has one.
-    pub(super) fn upper_dir(&self, node: &Node) -> Result<UpperDir> {
-        let upper = node.stack().and_then(|stack| stack.upper);
-        let real = upper.ok_or(Error::refused(Errno::NOTDIR, "no directory of the upperdir"))?;
-        let fd = self.dirs.open(&real)?;
-        Ok(UpperDir { real, fd })
-    }
-
-    fn copy_up_dir(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn copy_up_dir(&self, node: &Arc<Node>) -> Result<()> {
         let staging = &self.upper()?.staging;
         let _gates = locks::lock(&[node]);
         if node.is_upper() {
@@ -172,7 +69,7 @@ impl Union {
     }
 
     /// The caller holds the node's gate.
-    fn copy_up_file(
+    pub(super) fn copy_up_file(
         &self,
         node: &Arc<Node>,
         lower: &LowerFile,
@@ -359,101 +256,6 @@ impl Union {
                 prepared.published();
                 Ok(Home::Parked(name))
             }
-        }
-    }
-
-    /// Copies owner, attributes (ACLs and capabilities among them), mode and times.
-    pub(super) fn copy_metadata(&self, from: At<'_>, stat: &Stat, to: At<'_>) -> Result<()> {
-        self.copy_owner(stat, to)?;
-        self.copy_xattrs(from, to)?;
-        if stat.kind() != Kind::Symlink {
-            self.store.chmod(to, stat.mode & 0o7777)?;
-        }
-        Ok(self.store.set_times(to, Some(NewTime::At(stat.atime)), Some(NewTime::At(stat.mtime)))?)
-    }
-
-    fn copy_owner(&self, stat: &Stat, to: At<'_>) -> Result<()> {
-        let map = &self.options.id_map;
-        let kept = |id: LayerId, own: u32| if id == LayerId::Keep { None } else { Some(own) };
-        let uid = kept(map.uid_to_layer(map.uid_to_union(stat.uid)), stat.uid);
-        let gid = kept(map.gid_to_layer(map.gid_to_union(stat.gid)), stat.gid);
-        if uid.is_none() && gid.is_none() {
-            return Ok(());
-        }
-        Ok(self.store.chown(to, uid, gid)?)
-    }
-
-    fn copy_xattrs(&self, from: At<'_>, to: At<'_>) -> Result<()> {
-        let names = match self.store.list_xattr(from) {
-            Ok(names) => names,
-            Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        for name in super::xattr::names(&names).filter(|name| !marker::is_mark(name)) {
-            let Some(value) = self.store.get_xattr(from, &name)? else {
-                continue;
-            };
-            match self.store.set_xattr(to, &name, &value, 0) {
-                // The label follows from the upperdir's policy where we may not set it (kernel: ovl_copy_xattr).
-                Err(error)
-                    if name == "security.selinux"
-                        && matches!(error.errno(), Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => {}
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    /// The value of `overlay.origin` for a copy of `from`; `None` where it cannot be recorded.
-    pub(super) fn origin_of(&self, from: At<'_>, dir: &RealDir) -> Result<Option<Vec<u8>>> {
-        let filesystem = self.table.numbers().filesystem(dir.layer());
-        let records = self.upper()?.format.has_xattrs();
-        let Some(filesystem) = filesystem.filter(|filesystem| filesystem.handles && records) else {
-            return Ok(None);
-        };
-        let handle = self.store.handle(from)?;
-        Ok(handle.and_then(|handle| origin::encode(&handle, &filesystem.uuid)))
-    }
-
-    pub(super) fn set_mark(&self, at: At<'_>, mark: &str, value: &[u8]) -> Result<()> {
-        let name = self.upper()?.format.mark(mark);
-        let Some(name) = name else { return Ok(()) };
-        self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?))
-    }
-
-    /// Runs `act` on a file or directory that is ours, although its mode may deny that to us (only where we are not
-    /// privileged): marks can be set, and directories moved, by those only who may write to them.
-    pub(super) fn despite_mode<T>(&self, at: At<'_>, act: impl Fn() -> Result<T>) -> Result<T> {
-        let denied = match act() {
-            Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => error,
-            other => return other,
-        };
-        let _alone = self.mode_changes.lock();
-        let Some(stat) = self.store.stat(at)? else { return Err(denied) };
-        let held = self.store.open(at, OFlags::PATH, 0)?;
-        let this = At::this(held.as_fd());
-        self.store.chmod(this, stat.mode & 0o7777 | 0o200)?;
-        let outcome = act();
-        self.store.chmod(this, stat.mode & 0o7777)?;
-        outcome
-    }
-
-    /// Marks a directory as holding entries with an origin, so that lookups in it read the marks of files.
-    pub(super) fn mark_impure(&self, node: &Node, dir: &UpperDir) -> Result<()> {
-        if node.peek_dir(|directory| directory.impure) == Some(true) {
-            return Ok(());
-        }
-        self.set_mark(dir.this(), "impure", b"y")?;
-        node.with_dir(|directory| directory.impure = true);
-        Ok(())
-    }
-
-    /// A copy-up changes nothing that users see, so the directory's times stay. Failing that is no reason to fail.
-    pub(super) fn restore_times(&self, dir: &UpperDir, before: Option<Stat>) {
-        let Some(before) = before else { return };
-        let (atime, mtime) = (NewTime::At(before.atime), NewTime::At(before.mtime));
-        if let Err(error) = self.store.set_times(dir.this(), Some(atime), Some(mtime)) {
-            log::warn!("times of a directory after copy-up: {error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::acl::DEFAULT_ACL;
-use super::copy_up::UpperDir;
+use super::ensure_upper::UpperDir;
 use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::idmap::LayerId;

@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::Extent;
+use super::ensure_upper::Extent;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use rustix::fs::{IFlags, OFlags};
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::Extent;
+use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
 use crate::namespace::node::Node;
 use crate::types::{Kind, NodeId};

@@ -24,7 +24,7 @@ impl Union {
     /// A new entry for a lower file with `links` names; `None` where no index is kept.
     pub(super) fn index_entry(&self, origin: &[u8], links: u32) -> Option<Arc<IndexEntry>> {
         self.upper.as_ref()?.staging.index()?;
-        let name = origin::index_name(origin);
+        let name = origin::index_name(origin)?;
         // In the index the copy has one name.
         Some(Arc::new(IndexEntry {
             name,
@@ -44,7 +44,9 @@ impl Union {
         let Some(origin) = self.origin_of(at, &found.dir)? else {
             return Ok(None);
         };
-        let name = origin::index_name(&origin);
+        let Some(name) = origin::index_name(&origin) else {
+            return Ok(None);
+        };
         let entry_at = At::new(index, &name);
         let Some(stat) = self.store.stat(entry_at)? else {
             return Ok(None);
@@ -64,10 +66,10 @@ impl Union {
         found: &Found,
         link: &Link,
     ) -> Result<Option<Arc<IndexEntry>>> {
-        let Some(index) = self.upper.as_ref().and_then(|upper| upper.staging.index()) else {
+        let index = self.upper.as_ref().and_then(|upper| upper.staging.index());
+        let (Some(index), Some(name)) = (index, origin::index_name(origin)) else {
             return Ok(None);
         };
-        let name = origin::index_name(origin);
         let entry = self.store.stat(At::new(index, &name))?;
         if entry.is_none_or(|entry| entry.real_id() != found.stat.real_id()) {
             return Ok(None);
@@ -203,12 +205,13 @@ fn extra_links(mark: Option<&[u8]>, upper: &Stat, lower_links: Option<u32>) -> i
     let Some((base, number)) = mark.and_then(|mark| mark.split_first()) else {
         return fallback;
     };
-    let Some(number) = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i64>().ok()) else {
+    // No file has more links than 32 bits count; what claims so must not be calculated with.
+    let Some(number) = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i32>().ok()) else {
         return fallback;
     };
     match (base, lower_links) {
-        (b'U', _) => number,
-        (b'L', Some(lower)) => i64::from(lower) + number - i64::from(upper.nlink),
+        (b'U', _) => number.into(),
+        (b'L', Some(lower)) => i64::from(lower) + i64::from(number) - i64::from(upper.nlink),
         _ => fallback,
     }
 }

@@ -7,12 +7,12 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::{Extent, UpperDir};
+use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
-use crate::types::{Entry, Kind, NodeId};
+use crate::types::{Entry, Kind, NodeId, RealId};
 
 impl Union {
     /// The target of a symlink.
@@ -89,7 +89,14 @@ impl Union {
             crate::namespace::node::Body::Upper(upper) => {
                 self.table.numbers().of_upper_ino(upper.real).is_none_or(|own| own != node.id)
             }
-            crate::namespace::node::Body::Directory(directory) => !directory.stack.lowers.is_empty(),
+            crate::namespace::node::Body::Directory(directory) => match &directory.stack.upper {
+                // A tree copied up completely keeps its origins.
+                Some(upper) if directory.stack.lowers.is_empty() => {
+                    let real = RealId { dev: upper.layer().dev, ino: upper.ino() };
+                    self.table.numbers().of_upper_ino(real).is_none_or(|own| own != node.id)
+                }
+                _ => true,
+            },
             crate::namespace::node::Body::Lower(_) => true,
         }
     }

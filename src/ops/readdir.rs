@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Union;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::marker;
 use crate::layer::stack::Offsets;
@@ -151,6 +151,12 @@ impl Union {
             Ok(None) => return Ok(ControlFlow::Continue(())),
             // Removed between being found and being looked at.
             Err(error) if error.errno() == Errno::NOENT => return Ok(ControlFlow::Continue(())),
+            // A broken mark closes one entry, not its neighbours: it is listed, and looking at it tells the error.
+            Err(Error::Refused { errno: errno @ (Errno::INVAL | Errno::IO), reason }) => {
+                log::warn!("{name:?}: {reason}");
+                let kind = if errno == Errno::INVAL { Kind::Directory } else { Kind::File };
+                return Ok(visit(DirEntry { kind, ..plain(self.table.numbers().counted()) }));
+            }
             Err(error) => return Err(error),
         };
         let attr = self.attr_of(&adopted.node, &adopted.stat);

@@ -9,7 +9,7 @@ use rustix::fs::{OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::{Extent, UpperDir};
+use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::namespace::locks;

@@ -9,7 +9,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::copy_up::{Extent, UpperDir};
+use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::{is_same_link, stands_for};
 use super::remove::{Borrowed, until_undisturbed};
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::Union;
-use super::copy_up::{Extent, UpperDir};
+use super::ensure_upper::{Extent, UpperDir};
 use super::remove::Borrowed;
 use crate::error::{Error, Result};
 use crate::layer::marker::Marks;
@@ -68,6 +68,7 @@ impl Union {
         // Without attributes nothing could keep the whiteouts' effect until the tree has moved, so they stay.
         let opaque = self.upper()?.format.has_xattrs();
         if opaque {
+            self.record_dir_origin(node, &dir)?;
             self.set_opaque(dir.this())?;
         }
         // Without lower directories lookups would find it under the number of its upper one.
@@ -77,6 +78,22 @@ impl Union {
             directory.redirect = None;
         });
         if opaque { self.remove_whiteouts(&dir) } else { Ok(()) }
+    }
+
+    /// Makes the number last that the directory has by its lower one. A directory of the upperdir that was merely merged with
+    /// that one has no origin yet.
+    fn record_dir_origin(&self, node: &Arc<Node>, dir: &UpperDir) -> Result<()> {
+        let lower = self.dir_stack(node)?.lowers.first().cloned();
+        let (Some(lower), Some(link)) = (lower, node.link()) else { return Ok(()) };
+        let fd = self.dirs.open(&lower)?;
+        let origin = self.origin_of(At::this(fd.as_fd()), &lower)?;
+        if let Some(origin) = origin
+            && Marks::read(&*self.store, dir.this())?.origin.as_ref() != Some(&origin)
+        {
+            self.set_mark(dir.this(), "origin", &origin)?;
+            self.mark_impure(&link.parent, &self.upper_dir(&link.parent)?)?;
+        }
+        Ok(())
     }
 
     fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {

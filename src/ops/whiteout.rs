@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use rustix::fs::{OFlags, RenameFlags};
 
 use super::Union;
-use super::copy_up::UpperDir;
+use super::ensure_upper::UpperDir;
 use crate::error::Result;
 use crate::layer::probe::WhiteoutStyle;
 use crate::layer::staging::Prepared;

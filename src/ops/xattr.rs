@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::acl::DEFAULT_ACL;
-use super::copy_up::Extent;
+use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
 use crate::layer::marker;
 use crate::namespace::locks;

@@ -1,7 +1,7 @@
 //! Calls on names: look, make, remove, rename.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{
@@ -121,15 +121,45 @@ pub fn rename(from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
         .map_err(|errno| to.fail("renameat2", errno))
 }
 
-/// Changes permission bits. The caller knows that the file is no symlink.
+/// Changes permission bits. A symlink, which has none of its own, is not followed.
+///
+/// # Errors
+/// `EOPNOTSUPP` for a symlink.
 pub fn chmod(at: At<'_>, mode: u32) -> Result<()> {
-    let mode = Mode::from_raw_mode(mode);
     let changed = if at.is_self() {
-        fs::chmod(at.proc_path().as_slice(), mode)
+        fs::chmod(at.proc_path().as_slice(), Mode::from_raw_mode(mode))
     } else {
-        fs::chmodat(at.dir, at.name, mode, AtFlags::empty())
+        chmod_name(at, mode)
     };
     changed.map_err(|errno| at.fail("fchmodat", errno))
+}
+
+/// `fchmodat(2)` follows symlinks, and whoever owns a layer can put one where a file was; `fchmodat2(2)` need not (Linux 6.6).
+fn chmod_name(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
+    match fchmodat2(at, mode) {
+        // Container runtimes that do not know the call answer EPERM for the kernel.
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        other => return other,
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::openat(at.dir, at.name, flags, Mode::empty())?;
+    if FileType::from_raw_mode(fs::fstat(&file)?.st_mode).is_symlink() {
+        return Err(Errno::OPNOTSUPP);
+    }
+    fs::chmod(At::this(file.as_fd()).proc_path().as_slice(), Mode::from_raw_mode(mode))
+}
+
+const SYS_FCHMODAT2: libc::c_long = 452;
+
+#[allow(unsafe_code, reason = "neither libc nor rustix has the call")]
+fn fchmodat2(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
+    let name = CString::new(at.name.as_bytes()).map_err(|_| Errno::INVAL)?;
+    let dir = at.dir.as_raw_fd();
+    // SAFETY: `name` is NUL-terminated and outlives the call, which only reads it.
+    match unsafe { libc::syscall(SYS_FCHMODAT2, dir, name.as_ptr(), mode, libc::AT_SYMLINK_NOFOLLOW) } {
+        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Ok(()),
+    }
 }
 
 /// Changes the owner; `None` leaves one as it is. Clears set-id bits of files, as `chown(2)` does.

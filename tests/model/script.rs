@@ -143,6 +143,12 @@ fn write(bench: &Bench, node: NodeId, at: usize, byte: u8, len: usize) -> Answer
     bench.write_node(node, at as u64, vec![byte; len])
 }
 
+/// The kernel keeps the user's attributes to files and directories before it asks a filesystem (xattr(7)).
+pub fn may_have(kind: Kind, xattr: &str) -> Answer<()> {
+    let refused = xattr.starts_with("user.") && !matches!(kind, Kind::File | Kind::Directory);
+    if refused { Err(Errno::PERM) } else { Ok(()) }
+}
+
 fn create_in(bench: &Bench, dir: NodeId, name: &str) -> Answer<()> {
     let made = errno(bench.raw().mknod(ROOT, dir, OsStr::new(name), Kind::File, 0o600, 0))?;
     // Nobody uses it by this reference; the next lookup finds it again.
@@ -176,8 +182,14 @@ impl Op {
                 let mtime = Some(NewTime::At(Time { sec, nsec: 0 }));
                 bench.setattr(name, SetAttr { mtime, ..SetAttr::default() }).map(drop)
             }
-            Op::SetXattr(name, xattr, value) => bench.set_xattr(name, xattr, [value]),
-            Op::RemoveXattr(name, xattr) => bench.remove_xattr(name, xattr),
+            Op::SetXattr(name, xattr, value) => {
+                may_have(bench.stat(name)?.kind, xattr)?;
+                bench.set_xattr(name, xattr, [value])
+            }
+            Op::RemoveXattr(name, xattr) => {
+                may_have(bench.stat(name)?.kind, xattr)?;
+                bench.remove_xattr(name, xattr)
+            }
             Op::Read(name) => content(bench, &bench.stat(name)?).map(drop),
             Op::List(name) => bench.list(name).map(drop),
             Op::HeldStat(slot) => {

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use unionfuse::types::{Kind, RenameMode};
 
 use super::name::Name;
+use super::script::may_have;
 use crate::harness::Answer;
 
 /// A file of the model. Files are never reused, so this is an identity.
@@ -273,16 +274,15 @@ impl Tree {
     }
 
     pub fn set_attribute(&mut self, id: Id, name: &'static str, value: Vec<u8>) -> Answer<()> {
-        // xattr(7): the user's attributes are for files and directories only.
         let file = &mut self.files[id];
-        if name.starts_with("user.") && !matches!(file.kind, Kind::File | Kind::Directory) {
-            return Err(Errno::PERM);
-        }
+        may_have(file.kind, name)?;
         file.attributes.insert(name, value);
         Ok(())
     }
 
     pub fn remove_attribute(&mut self, id: Id, name: &str) -> Answer<()> {
-        self.files[id].attributes.remove(name).map(drop).ok_or(Errno::NODATA)
+        let file = &mut self.files[id];
+        may_have(file.kind, name)?;
+        file.attributes.remove(name).map(drop).ok_or(Errno::NODATA)
     }
 }

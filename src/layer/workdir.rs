@@ -1,0 +1,247 @@
+//! The work directory: found or made, checked, and made ready for [`Staging`].
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::opened::{DIRECTORY, Mountpoint, Opened};
+use super::probe::{self, Format};
+use super::staging::{INDEX, Staging, WORK};
+use super::store::Store;
+use crate::config::{Durability, UnionConfig};
+use crate::error::SetupError;
+use crate::sys::{self, At};
+use crate::types::Stat;
+
+/// The workdir, given or chosen.
+pub(super) struct WorkDir {
+    pub(super) path: PathBuf,
+    pub(super) fd: OwnedFd,
+    created: bool,
+}
+
+/// What an automatically made workdir inside the upperdir is called; hidden in the union.
+pub const HIDDEN_WORK: &str = ".unionfuse-work";
+
+impl WorkDir {
+    pub(super) fn find(config: &UnionConfig, upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
+        match &config.work {
+            Some(path) => Self::given(path, upper_path, upper),
+            None => Self::choose(upper_path, upper),
+        }
+    }
+
+    fn given(path: &Path, upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
+        let opened = Opened::directory("workdir", path)?;
+        if opened.stat.real_id() == upper.stat.real_id() {
+            let problem = "is the upperdir itself";
+            return Err(SetupError::new(
+                "workdir",
+                Some(path),
+                problem,
+                "use another directory on the same filesystem",
+            ));
+        }
+        if opened.stat.dev != upper.stat.dev {
+            let problem = format!("on another filesystem than the upperdir '{}'", upper_path.display());
+            return Err(SetupError::new(
+                "workdir",
+                Some(path),
+                problem,
+                "both must be on the same one: changes are renamed from one to the other",
+            ));
+        }
+        for (inner, outer, problem) in
+            [(&opened, upper, "lies inside the upperdir"), (upper, &opened, "contains the upperdir")]
+        {
+            if lies_inside(inner, outer) {
+                return Err(SetupError::new(
+                    "workdir",
+                    Some(path),
+                    problem,
+                    "use a directory beside the upperdir",
+                ));
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), fd: opened.fd, created: false })
+    }
+
+    fn choose(upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
+        let absolute = std::fs::canonicalize(upper_path)
+            .map_err(|error| SetupError::new("upperdir", Some(upper_path), error, ""))?;
+        let mut candidates = Vec::new();
+        if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
+            let mut sibling = OsString::from(".");
+            sibling.push(name);
+            sibling.push(".unionfuse-work");
+            candidates.push(parent.join(sibling));
+        }
+        candidates.push(absolute.join(HIDDEN_WORK));
+        let mut last = None;
+        for path in candidates {
+            match Self::make(&path, upper) {
+                Ok(work) => {
+                    log::info!("work directory: {}", path.display());
+                    return Ok(work);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        let problem =
+            last.map_or_else(String::new, |error| format!("no work directory can be made: {error}"));
+        Err(SetupError::new(
+            "upperdir",
+            Some(upper_path),
+            problem,
+            "name one on the same filesystem with --work",
+        ))
+    }
+
+    fn make(path: &Path, upper: &Opened) -> Result<Self, std::io::Error> {
+        let created = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        // Where others may write, what is there already may be a trap: all that lies in a work directory is removed.
+        let is_ours = |stat: &Stat| created || (stat.uid == upper.stat.uid && stat.mode & 0o022 == 0);
+        let work = sys::namei::open_path(path, DIRECTORY | OFlags::NOFOLLOW)
+            .and_then(|fd| sys::namei::stat_fd(&fd).map(|stat| (fd, stat)))
+            .map_err(|error| std::io::Error::from(error.errno()))
+            .and_then(|(fd, stat)| match stat {
+                stat if stat.dev != upper.stat.dev => Err(std::io::Error::from(Errno::XDEV)),
+                stat if !is_ours(&stat) => Err(std::io::Error::from(Errno::PERM)),
+                _ => Ok(fd),
+            });
+        match work {
+            Ok(fd) => Ok(Self { path: path.to_path_buf(), fd, created }),
+            Err(error) => {
+                if created {
+                    std::fs::remove_dir(path)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn set_up(
+        self,
+        store: &Arc<dyn Store>,
+        config: &UnionConfig,
+        upper: &Opened,
+    ) -> Result<(Format, Staging), SetupError> {
+        let path = self.path.clone();
+        let created = self.created;
+        self.prepare(store, config, upper).inspect_err(|_| {
+            if created && let Err(error) = std::fs::remove_dir_all(&path) {
+                log::warn!("cannot remove the work directory {} again: {error}", path.display());
+            }
+        })
+    }
+
+    fn prepare(
+        self,
+        store: &Arc<dyn Store>,
+        config: &UnionConfig,
+        upper: &Opened,
+    ) -> Result<(Format, Staging), SetupError> {
+        let fail =
+            |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
+        self.check_volatile()?;
+        let made_before =
+            store.stat(At::new(self.fd.as_fd(), OsStr::new(WORK))).map_err(|e| fail(e, ""))?.is_some();
+        let work = make_dir(&**store, self.fd.as_fd(), WORK)
+            .map_err(|error| fail(error, "it must be writable for the user that runs unionfuse"))?;
+        let checked = self.check(store, config, upper, work);
+        let (format, staging) = checked.inspect_err(|_| {
+            if !made_before && let Err(error) = store.rmdir(At::new(self.fd.as_fd(), OsStr::new(WORK))) {
+                log::warn!("workdir {}: {error}", self.path.display());
+            }
+        })?;
+        if config.durability == Durability::Volatile {
+            mark_volatile(&**store, staging.dir()).map_err(|error| fail(error, ""))?;
+        }
+        if config.index && format.has_xattrs() {
+            let index = make_dir(&**store, self.fd.as_fd(), INDEX).map_err(|error| fail(error, ""))?;
+            let staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
+            return Ok((format, staging));
+        }
+        Ok((format, staging))
+    }
+
+    fn check(
+        &self,
+        store: &Arc<dyn Store>,
+        config: &UnionConfig,
+        upper: &Opened,
+        work: OwnedFd,
+    ) -> Result<(Format, Staging), SetupError> {
+        let fail =
+            |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
+        let staging = Staging::open(store.clone(), work)
+            .map_err(|error| fail(error, "remove what is in its 'work' directory"))?;
+        probe::can_rename(&**store, staging.dir(), upper.fd.as_fd())
+            .map_err(|error| fail(error, "upperdir and workdir must be reached through the same mount"))?;
+        let format = Format::probe(&**store, staging.dir(), config.xattr_namespace)
+            .map_err(|error| fail(error, "the filesystem must take whiteouts"))?;
+        if format.rename_flags {
+            return Ok((format, staging));
+        }
+        let problem = "its filesystem lacks RENAME_EXCHANGE and RENAME_WHITEOUT";
+        let remedy = "use a local filesystem such as ext4, xfs, btrfs or tmpfs";
+        Err(SetupError::new("upperdir", config.upper.as_deref(), problem, remedy))
+    }
+
+    /// A volatile mount that did not end in peace may have lost data the application believed safe
+    /// (Documentation/filesystems/overlayfs.rst, "Volatile mount").
+    fn check_volatile(&self) -> Result<(), SetupError> {
+        let marker = self.path.join(WORK).join("incompat/volatile");
+        if marker.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let remedy =
+            format!("check the upperdir, then remove '{}' to mount it all the same", marker.display());
+        Err(SetupError::new(
+            "workdir",
+            Some(&self.path),
+            "was last used by a volatile mount, so data may be lost",
+            remedy,
+        ))
+    }
+}
+
+fn make_dir(store: &dyn Store, parent: BorrowedFd<'_>, name: &str) -> sys::Result<OwnedFd> {
+    let at = At::new(parent, OsStr::from_bytes(name.as_bytes()));
+    match store.mkdir(at, 0o700) {
+        Err(error) if error.errno() != Errno::EXIST => return Err(error),
+        _ => {}
+    }
+    store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+}
+
+fn mark_volatile(store: &dyn Store, work: BorrowedFd<'_>) -> sys::Result<()> {
+    let incompat = make_dir(store, work, "incompat")?;
+    make_dir(store, incompat.as_fd(), "volatile").map(drop)
+}
+
+fn lies_inside(inner: &Opened, outer: &Opened) -> bool {
+    let mut at = Mountpoint::parent_of(inner.fd.as_fd());
+    let mut last = inner.stat.real_id();
+    while let Some((fd, stat)) = at {
+        if stat.real_id() == outer.stat.real_id() {
+            return true;
+        }
+        if stat.real_id() == last {
+            return false;
+        }
+        last = stat.real_id();
+        at = Mountpoint::parent_of(fd.as_fd());
+    }
+    false
+}

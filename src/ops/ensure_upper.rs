@@ -1,0 +1,119 @@
+//! Getting a node into the upperdir, the only place where anything can be changed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::Union;
+use super::lookup::is_same_link;
+use crate::error::{Error, Result};
+use crate::layer::dir::RealDir;
+use crate::namespace::locks;
+use crate::namespace::node::{Body, Link, Node};
+use crate::sys::At;
+
+/// How much of a file's data is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    All,
+    /// The first bytes only: the file is about to be truncated to this size.
+    UpTo(u64),
+}
+
+/// A directory of the upperdir: the only thing that entries can be made in or removed from.
+#[derive(Debug, Clone)]
+pub(super) struct UpperDir {
+    pub(super) real: Arc<RealDir>,
+    fd: Arc<OwnedFd>,
+}
+
+impl UpperDir {
+    pub(super) fn at<'a>(&'a self, name: &'a std::ffi::OsStr) -> At<'a> {
+        At::new(self.fd.as_fd(), name)
+    }
+
+    pub(super) fn this(&self) -> At<'_> {
+        At::this(self.fd.as_fd())
+    }
+}
+
+impl Union {
+    /// Makes sure that the node is in the upperdir, with (at least) `extent` of its data. Others that want the same wait for
+    /// this node only.
+    ///
+    /// # Errors
+    /// `EROFS` without upperdir; whatever keeps the copy from being complete. The lower file is visible and intact then.
+    pub(super) fn ensure_upper(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
+        self.upper()?;
+        if node.is_upper() {
+            return Ok(());
+        }
+        if node.is_dir() {
+            return self.ensure_upper_dir(node).map(drop);
+        }
+        while !self.try_copy_up(node, extent)? {}
+        self.link_known_names(node)
+    }
+
+    /// Copies a file up; `false` when its name changed meanwhile.
+    fn try_copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<bool> {
+        let link = node.link();
+        let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
+        let _gates = locks::lock(&[node]);
+        let lower = match &node.state.read().body {
+            Body::Lower(lower) => lower.clone(),
+            _ => return Ok(true),
+        };
+        match (link, parent, node.link()) {
+            (Some(link), Some(parent), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
+                self.copy_up_file(node, &lower, Some((&link, &parent)), extent)?;
+            }
+            (None, _, None) => self.copy_up_file(node, &lower, None, extent)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
+    /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
+    fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
+        let links: Vec<Link> =
+            node.state.read().links.iter().filter(|link| !link.in_upper).cloned().collect();
+        for link in links {
+            match self.ensure_name_in_upper(node, &link.parent, &link.name) {
+                // Removed meanwhile.
+                Err(error) if error.errno() == Errno::NOENT => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory's upper part, made when it has none.
+    pub(super) fn ensure_upper_dir(&self, node: &Arc<Node>) -> Result<UpperDir> {
+        self.upper()?;
+        let mut chain = vec![node.clone()];
+        while let Some(last) = chain.last()
+            && !last.is_upper()
+        {
+            let link = last.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+            chain.push(link.parent);
+        }
+        while let Some(next) = chain.pop() {
+            if !next.is_upper() {
+                self.copy_up_dir(&next)?;
+            }
+        }
+        self.upper_dir(node)
+    }
+
+    /// The upper part of a directory that has one.
+    pub(super) fn upper_dir(&self, node: &Node) -> Result<UpperDir> {
+        let upper = node.stack().and_then(|stack| stack.upper);
+        let real = upper.ok_or(Error::refused(Errno::NOTDIR, "no directory of the upperdir"))?;
+        let fd = self.dirs.open(&real)?;
+        Ok(UpperDir { real, fd })
+    }
+}

@@ -1,0 +1,60 @@
+//! Writing marks into the upperdir.
+
+use std::os::fd::AsFd;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::ensure_upper::UpperDir;
+use crate::error::Result;
+use crate::layer::dir::RealDir;
+use crate::layer::origin;
+use crate::namespace::node::Node;
+use crate::sys::At;
+
+impl Union {
+    /// The value of `overlay.origin` for a copy of `from`; `None` where it cannot be recorded.
+    pub(super) fn origin_of(&self, from: At<'_>, dir: &RealDir) -> Result<Option<Vec<u8>>> {
+        let filesystem = self.table.numbers().filesystem(dir.layer());
+        let records = self.upper()?.format.has_xattrs();
+        let Some(filesystem) = filesystem.filter(|filesystem| filesystem.handles && records) else {
+            return Ok(None);
+        };
+        let handle = self.store.handle(from)?;
+        Ok(handle.and_then(|handle| origin::encode(&handle, &filesystem.uuid)))
+    }
+
+    pub(super) fn set_mark(&self, at: At<'_>, mark: &str, value: &[u8]) -> Result<()> {
+        let name = self.upper()?.format.mark(mark);
+        let Some(name) = name else { return Ok(()) };
+        self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?))
+    }
+
+    /// Runs `act` on a file or directory that is ours, although its mode may deny that to us (only where we are not
+    /// privileged): marks can be set, and directories moved, by those only who may write to them.
+    pub(super) fn despite_mode<T>(&self, at: At<'_>, act: impl Fn() -> Result<T>) -> Result<T> {
+        let denied = match act() {
+            Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => error,
+            other => return other,
+        };
+        let _alone = self.mode_changes.lock();
+        let Some(stat) = self.store.stat(at)? else { return Err(denied) };
+        let held = self.store.open(at, OFlags::PATH, 0)?;
+        let this = At::this(held.as_fd());
+        self.store.chmod(this, stat.mode & 0o7777 | 0o200)?;
+        let outcome = act();
+        self.store.chmod(this, stat.mode & 0o7777)?;
+        outcome
+    }
+
+    /// Marks a directory as holding entries with an origin, so that lookups in it read the marks of files.
+    pub(super) fn mark_impure(&self, node: &Node, dir: &UpperDir) -> Result<()> {
+        if node.peek_dir(|directory| directory.impure) == Some(true) {
+            return Ok(());
+        }
+        self.set_mark(dir.this(), "impure", b"y")?;
+        node.with_dir(|directory| directory.impure = true);
+        Ok(())
+    }
+}
