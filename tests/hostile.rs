@@ -29,6 +29,7 @@ mod properties;
 #[path = "hostile/store.rs"]
 mod store;
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use guard::Guard;
@@ -62,8 +63,6 @@ impl Drop for Prepared {
         }
     }
 }
-
-use std::os::unix::fs::PermissionsExt;
 
 fn prepared(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Prepared {
     let dir = tempfile::tempdir().unwrap();

@@ -46,6 +46,8 @@ pub struct Marks {
     pub whiteout: bool,
     /// Where a renamed directory came from.
     pub redirect: Option<Vec<u8>>,
+    /// The same, in an attribute that the directory's owner can set, see [`Marks::trust_owner`].
+    pub user_redirect: Option<Vec<u8>>,
     /// Which lower file it was copied from.
     pub origin: Option<Vec<u8>>,
     /// The directory holds entries with an origin.
@@ -71,6 +73,12 @@ impl Marks {
         Ok(marks)
     }
 
+    /// Takes the owner of a directory at his word about where it came from. Where the union has more rights than he, that would
+    /// show everyone what lies in directories that are closed to him.
+    pub fn trust_owner(&mut self) {
+        self.redirect = self.redirect.take().or_else(|| self.user_redirect.take());
+    }
+
     fn take(&mut self, store: &dyn Store, at: At<'_>, name: &OsStr) -> Result<()> {
         let value = || Ok::<_, crate::sys::Error>(store.get_xattr(at, name)?.unwrap_or_default());
         if name == FUSE_OVERLAYFS_OPAQUE {
@@ -83,6 +91,7 @@ impl Marks {
                 b"x" => self.xattr_whiteouts = true,
                 _ => {}
             },
+            Some(b"redirect") if name.as_bytes().starts_with(b"user.") => self.user_redirect = Some(value()?),
             Some(b"redirect") => self.redirect = Some(value()?),
             Some(b"origin") => self.origin = Some(value()?),
             Some(b"nlink") => self.nlink = Some(value()?),

@@ -110,6 +110,8 @@ pub struct Walker<'a> {
     pub dirs: &'a DirOpener,
     /// The roots of the lowerdirs, from which absolute redirects start.
     pub roots: &'a Arc<[Arc<RealDir>]>,
+    /// Whether redirects in `user.*` attributes are followed.
+    pub user_redirects: bool,
 }
 
 /// Where the layers below a redirect are looked in: a name in the parent, or a path from their roots.
@@ -262,6 +264,9 @@ impl Walker<'_> {
             return self.inspect_file(at, found, origins);
         }
         found.marks = Marks::read(self.store, at)?;
+        if self.user_redirects {
+            found.marks.trust_owner();
+        }
         let opaque = found.marks.opaque
             || (more && (self.has_aufs_whiteout(dir, name)? || self.has_aufs_opaque(dir, at)?));
         Ok((Finding::Directory { opaque }, Some(found)))

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::config::{Durability, UnionConfig};
+use crate::config::{Durability, UnionConfig, XattrNamespace};
 use crate::error::{Error, Result, SetupError};
 use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
@@ -68,6 +68,7 @@ pub struct Union {
 #[derive(Debug)]
 struct Options {
     redirect_dir: bool,
+    user_redirects: bool,
     durability: Durability,
     id_map: IdMap,
     /// We may act on files of other owners, so modes never stand in our way.
@@ -107,6 +108,7 @@ impl Union {
             redirect_dir: config
                 .redirect_dir
                 .unwrap_or_else(|| stack.upper.as_ref().is_some_and(|upper| upper.format.is_trusted())),
+            user_redirects: follows_user_redirects(config, stack.upper.as_ref()),
             durability: config.durability,
             id_map: config.id_map.clone(),
             privileged: sys::creds::rules_files(),
@@ -151,7 +153,12 @@ impl Union {
     }
 
     fn walker(&self) -> Walker<'_> {
-        Walker { store: &*self.store, dirs: &self.dirs, roots: &self.roots }
+        Walker {
+            store: &*self.store,
+            dirs: &self.dirs,
+            roots: &self.roots,
+            user_redirects: self.options.user_redirects,
+        }
     }
 
     /// Names that the union never shows and that cannot be made in it.
@@ -166,6 +173,17 @@ impl Union {
         }
         Ok(())
     }
+}
+
+/// Whether redirects in `user.*` attributes count: only where marks of the administrator's cannot be, or are not wanted. As the
+/// kernel's overlayfs, a union with more rights than the owners of directories must not let those lead it.
+fn follows_user_redirects(config: &UnionConfig, upper: Option<&Upper>) -> bool {
+    let administrator = sys::creds::rules_files() && sys::creds::in_initial_user_namespace();
+    config.xattr_namespace == XattrNamespace::User
+        || match upper.map(|upper| &upper.format).filter(|format| format.has_xattrs()) {
+            Some(format) => !format.is_trusted(),
+            None => !administrator,
+        }
 }
 
 fn root_node(

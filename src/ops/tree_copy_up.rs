@@ -98,6 +98,7 @@ impl Union {
 
     fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {
         let fd = self.dirs.open_for_reading(&dir.real)?;
+        let times = self.store.stat(dir.this())?;
         let mut names = Vec::new();
         self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
             if entry.name != "." && entry.name != ".." {
@@ -114,6 +115,7 @@ impl Union {
                 self.store.unlink(at)?;
             }
         }
+        self.restore_times(dir, times);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use unionfuse::types::Kind;
 use super::harness::{self, Bench, errno};
 use super::{is_root, prepared};
 
-const REDIRECT: &str = "user.overlay.redirect";
+const REDIRECT: &str = "trusted.overlay.redirect";
 
 #[test]
 fn redirects_that_could_leave_the_layer_are_refused() {
@@ -244,5 +244,5 @@ fn marks_that_users_set_are_none() {
     assert_eq!(union.names("d").unwrap(), ["f", "g"]);
     assert_eq!(union.get_xattr("d", REDIRECT).unwrap(), b"/secret");
     assert_eq!(union.stat("d").unwrap().kind, Kind::Directory);
-    assert_eq!(union.upper().get("d", "user.overlay.overlay.redirect").unwrap(), b"/secret");
+    assert_eq!(union.upper().get("d", "trusted.overlay.overlay.redirect").unwrap(), b"/secret");
 }

@@ -143,7 +143,7 @@ impl Made {
 
     fn put(&mut self, path: &'static [u8], item: &Item) {
         let parents = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
-        let is_dir = |item: Option<&Item>| item.is_none_or(|item| is_dir(item));
+        let is_dir = |item: Option<&Item>| item.is_none_or(is_dir);
         if self.paths.contains_key(path) || !parents.clone().all(|parent| is_dir(self.item(parent))) {
             return;
         }
