@@ -1,0 +1,137 @@
+//! A mount whose daemon gets killed.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use crate::support::area::Area;
+use crate::support::mount::{Mount, daemons};
+use crate::support::ours::Ours;
+use crate::support::subject::{Stack, Subject, fresh_stack};
+use crate::support::tree::fingerprint;
+use crate::support::watchdog::Watchdog;
+
+pub struct Rig {
+    mount: Option<Mount>,
+    stack: Stack,
+    before: BTreeMap<Vec<u8>, String>,
+    /// When the daemon is killed: other moments in every run, or bugs would have to wait at the right ones.
+    random: u64,
+    _watchdog: Watchdog,
+    area: Area,
+}
+
+impl Rig {
+    /// Mounts over one lower, filled by `fill`.
+    pub fn new(fill: impl FnOnce(&Path)) -> Rig {
+        let area = Area::new();
+        let lower = area.dir("lower");
+        fill(&lower);
+        let stack = fresh_stack(&area.dir("union"), std::slice::from_ref(&lower));
+        let random = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
+        let watchdog = Watchdog::over(area.path());
+        let before = fingerprint(&lower);
+        let mut rig = Rig { mount: None, stack, before, random, _watchdog: watchdog, area };
+        rig.mount();
+        rig
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.stack.point
+    }
+
+    /// A file outside of the union.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.area.path().join(name)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % n
+    }
+
+    fn mount(&mut self) {
+        self.mount = Some(Ours.mount(&self.stack).unwrap_or_else(|error| panic!("{error}")));
+    }
+
+    /// Starts `script` in the union, kills the daemon in the midst of it and mounts again. Returns whether the script was
+    /// still at work.
+    pub fn kill_under(&mut self, script: &str, from: u64, to: u64) -> bool {
+        let mut load = self.start(script);
+        std::thread::sleep(Duration::from_millis(from + self.below(to - from)));
+        let busy = load.try_wait().unwrap().is_none();
+        self.kill();
+        end(&mut load);
+        self.mount();
+        self.check_layers();
+        busy
+    }
+
+    fn start(&self, script: &str) -> Child {
+        let said = std::fs::File::create(self.beside("said")).unwrap();
+        let mut bash = Command::new("timeout");
+        bash.args(["60", "bash", "-c", script]).current_dir(self.root()).env("BESIDE", self.area.path());
+        bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap()
+    }
+
+    fn kill(&mut self) {
+        let pids = daemons(self.root());
+        assert!(!pids.is_empty(), "the daemon ended by itself");
+        for pid in pids.into_iter().filter_map(Pid::from_raw) {
+            rustix::process::kill_process(pid, Signal::KILL).unwrap();
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        }
+        // Takes the dead mount away, lazily and by force.
+        self.mount = None;
+    }
+
+    /// The lower is as it was, and the mount swept what the dead daemon had in the making.
+    fn check_layers(&self) {
+        assert!(fingerprint(&self.stack.lowers[0]) == self.before, "the lower was changed");
+        let work = self.stack.upper.as_ref().unwrap().1.join("work");
+        for entry in std::fs::read_dir(&work).unwrap().flatten() {
+            let meta = entry.metadata().unwrap();
+            let whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
+            assert!(whiteout, "left in the work directory: {:?}", entry.path());
+        }
+    }
+
+    /// Runs a check in the union.
+    pub fn ask(&self, script: &str) -> String {
+        let Output { status, stdout, stderr } = Command::new("timeout")
+            .args(["60", "bash", "-c", script])
+            .current_dir(self.root())
+            .env("BESIDE", self.area.path())
+            .output()
+            .unwrap();
+        let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        let said = std::fs::read_to_string(self.beside("said")).unwrap_or_default();
+        assert!(status.success(), "{script}: {status}\n{out}{err}\nthe load said: {said}");
+        out.trim().to_owned()
+    }
+
+    pub fn finish(mut self) {
+        self.mount.take().unwrap().unmount();
+        self.check_layers();
+    }
+}
+
+/// The load gets errors from the dead mount and stops; if not, it is stopped.
+fn end(load: &mut Child) {
+    let start = Instant::now();
+    while load.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(5) {
+            // `timeout` passes a SIGTERM on.
+            let _ = rustix::process::kill_process(Pid::from_child(load), Signal::TERM);
+            load.wait().unwrap();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
