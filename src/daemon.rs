@@ -146,8 +146,13 @@ impl Live {
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
         let options = FuseMountOptions { source: config.source.clone(), flags: config.flags };
         let target = mountpoint.as_deref().unwrap_or(&config.mountpoint);
-        let device =
-            mount::mount_fuse(target, &options).map_err(|error| mount_failed(&config.mountpoint, &error))?;
+        let device = match mount::mount_fuse(target, &options) {
+            Ok(device) => device,
+            Err(error) => {
+                union.undo_open();
+                return Err(mount_failed(&config.mountpoint, &error).into());
+            }
+        };
         let place = mountpoint.and_then(|mountpoint| match MountId::of(&mountpoint) {
             Ok(id) => Some(Place { mountpoint, id }),
             Err(error) => {

@@ -130,6 +130,11 @@ impl WorkDir {
         }
     }
 
+    /// Where it is, if it was made for this mount.
+    pub(super) fn made(&self) -> Option<PathBuf> {
+        self.created.then(|| self.path.clone())
+    }
+
     pub(super) fn set_up(
         self,
         store: &Arc<dyn Store>,

@@ -128,6 +128,16 @@ impl Union {
         })
     }
 
+    /// Takes back what opening made: for when the union could not be mounted after all. Nothing was changed through it yet.
+    pub fn undo_open(self) {
+        let made = self.upper.as_ref().and_then(|upper| upper.made_work.clone());
+        if let Some(path) = made
+            && let Err(error) = std::fs::remove_dir_all(&path)
+        {
+            log::warn!("cannot remove the work directory {} again: {error}", path.display());
+        }
+    }
+
     /// Whether there is no upperdir.
     pub fn is_read_only(&self) -> bool {
         self.upper.is_none()

@@ -275,3 +275,22 @@ fn every_name_that_was_looked_up_is_in_the_upperdir_after_copy_up() {
         assert_eq!(union.text("b").unwrap(), "new");
     }
 }
+
+#[test]
+fn special_files_are_changed_even_where_nothing_can_be_noted_on_them() {
+    let union = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.node("p", rustix::fs::FileType::Fifo, 0o644, 0).link("p2", "p");
+            lower.symlink("s", "target").link("s2", "s");
+        },
+        |config| config.xattr_namespace = unionfuse::config::XattrNamespace::User,
+    );
+    assert_eq!(union.chmod("p", 0o600).unwrap().perm, 0o600);
+    assert_eq!(union.stat("p2").unwrap().perm, 0o600, "one file while it is mounted");
+    union.link("p", "p3").unwrap();
+    union.link("s", "s3").unwrap();
+    union.unlink("s").unwrap();
+    union.unlink("p").unwrap();
+    assert_eq!(union.names("").unwrap(), ["p2", "p3", "s2", "s3"]);
+    assert_eq!(union.target("s3").unwrap(), "target");
+}

@@ -66,7 +66,7 @@ impl Rig {
         let start = Instant::now();
         while !is_so(self) {
             assert!(start.elapsed() < Duration::from_secs(20), "not yet: {what}");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
