@@ -155,13 +155,13 @@ fn open_upper(
     let work = WorkDir::find(config, path, &opened)?;
     // Two mounts in one work directory would sweep each other's changes away, even with different upperdirs.
     let work_lock = lock_directory("workdir", &work.path, &work.fd)?;
-    let made_work = work.made();
+    let made = work.made();
     let (format, staging) = work.set_up(store, config, &opened)?;
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem);
     let root = RealDir::root(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging, format, made_work, locks: [upper_lock, work_lock] })
+    Ok(Upper { root, staging, format, made, locks: [upper_lock, work_lock] })
 }
 
 /// Takes a directory for this mount alone.

@@ -120,8 +120,8 @@ pub struct Upper {
     pub staging: Staging,
     /// How marks are written.
     pub format: super::probe::Format,
-    /// The work directory, when it was made for this mount.
-    pub made_work: Option<PathBuf>,
+    /// Directories that were made for this mount: the work directory, or what is in it.
+    pub made: Vec<PathBuf>,
     /// Held as long as the mount lives, so that no second mount takes the same upperdir or workdir.
     pub locks: [OwnedFd; 2],
 }

@@ -130,9 +130,13 @@ impl WorkDir {
         }
     }
 
-    /// Where it is, if it was made for this mount.
-    pub(super) fn made(&self) -> Option<PathBuf> {
-        self.created.then(|| self.path.clone())
+    /// What is, or is about to be, made for this mount.
+    pub(super) fn made(&self) -> Vec<PathBuf> {
+        if self.created {
+            return vec![self.path.clone()];
+        }
+        let inner = [WORK, INDEX].map(|name| self.path.join(name));
+        inner.into_iter().filter(|path| path.symlink_metadata().is_err()).collect()
     }
 
     pub(super) fn set_up(

@@ -130,11 +130,11 @@ impl Union {
 
     /// Takes back what opening made: for when the union could not be mounted after all. Nothing was changed through it yet.
     pub fn undo_open(self) {
-        let made = self.upper.as_ref().and_then(|upper| upper.made_work.clone());
-        if let Some(path) = made
-            && let Err(error) = std::fs::remove_dir_all(&path)
-        {
-            log::warn!("cannot remove the work directory {} again: {error}", path.display());
+        let made = self.upper.as_ref().map_or(&[][..], |upper| &upper.made);
+        for path in made.iter().filter(|path| path.exists()) {
+            if let Err(error) = std::fs::remove_dir_all(path) {
+                log::warn!("cannot remove {} again: {error}", path.display());
+            }
         }
     }
 
