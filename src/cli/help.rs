@@ -53,7 +53,8 @@ warning.
 
  What is written to the upper directory:
   redirect_dir=on|off  rename lower directories by a mark instead of copying
-                       them (default: on; off as a mount program)
+                       them (default: on; off as a mount program and without
+                       root, since overlayfs does not follow user.* marks)
   index=on|off         keep copied-up hard links together (default: on)
   userxattr            write marks as user.overlay.*, as unprivileged users do
   fsync=0              copy-up doesn't wait for the disk

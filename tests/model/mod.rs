@@ -1,5 +1,6 @@
 mod check;
 mod concurrent;
+mod found;
 mod name;
 mod script;
 mod seen;

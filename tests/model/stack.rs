@@ -29,14 +29,14 @@ pub enum Item {
 }
 
 /// Items in the order they are made; those whose place is taken or lacks a directory are left out.
-type Plan = Vec<(Name, Item)>;
+pub type Plan = Vec<(Name, Item)>;
 
 /// A stack of layers, top-most lower first, and how it is mounted.
 #[derive(Clone)]
 pub struct Stack {
-    upper: Plan,
-    lowers: Vec<Plan>,
-    redirect_dir: bool,
+    pub upper: Plan,
+    pub lowers: Vec<Plan>,
+    pub redirect_dir: bool,
 }
 
 impl fmt::Debug for Stack {
