@@ -18,7 +18,7 @@ use crate::sys::{At, Error, Result};
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 /// How often a directory that moved while it was being opened is looked for again.
-const MOVES: usize = 16;
+const MOVES: usize = 128;
 
 /// A directory of one layer, known by its parent and name, never by a path. A lower directory's place never changes; an
 /// upper one's changes only through [`RealDir::moved`] and [`RealDir::detach`].
@@ -199,7 +199,11 @@ impl DirOpener {
                     return Ok(fd);
                 }
                 Ok(_) => last = Errno::STALE,
-                Err(error) if dir.layer.is_upper() && error.errno() == Errno::NOENT => last = Errno::NOENT,
+                Err(error)
+                    if dir.layer.is_upper() && matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) =>
+                {
+                    last = error.errno();
+                }
                 Err(error) => return Err(error),
             }
         }

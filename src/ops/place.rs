@@ -101,26 +101,22 @@ impl Union {
         node: &Node,
         mut look: impl FnMut(&Place) -> Result<Option<T>>,
     ) -> Result<T> {
+        let moved = "the file is not where it was left; was a layer changed from outside?";
+        let mut last = Error::refused(Errno::STALE, moved);
         for _ in 0..MOVES {
             let looked = self.place(node).and_then(|place| look(&place));
             match looked {
                 Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(error) if error.errno() == Errno::NOENT && node.is_upper() => {}
+                Ok(None) => last = Error::refused(Errno::STALE, moved),
+                Err(error) if node.is_upper() && is_of_another_file(error.errno()) => last = error,
                 Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => {
-                    if let Some(found) = self.at_place_in_closed_dir(node, &mut look)? {
-                        return Ok(found);
-                    }
-                    return Err(error);
+                    return self.at_place_in_closed_dir(node, &mut look)?.ok_or(error);
                 }
                 Err(error) => return Err(error),
             }
-            locks::wait_for_change(node);
+            wait_for_changes(node);
         }
-        Err(Error::refused(
-            Errno::STALE,
-            "the file is not where it was left; was a layer changed from outside?",
-        ))
+        Err(last)
     }
 
     /// A directory that has become closed to its owner, who we are, does not close the files in it that are open. `None` when
@@ -151,5 +147,23 @@ impl Union {
             let stat = self.store.stat(place.at())?;
             Ok(stat.filter(|stat| place.is_right(stat)))
         })
+    }
+}
+
+/// Whether a call may have failed because something else is under the name by now.
+fn is_of_another_file(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT | Errno::STALE | Errno::ISDIR | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::INVAL
+    )
+}
+
+/// Waits for whoever is just renaming the file or a directory above it.
+fn wait_for_changes(node: &Node) {
+    locks::wait_for_change(node);
+    let mut above = node.link().map(|link| link.parent);
+    while let Some(dir) = above {
+        locks::wait_for_change(&dir);
+        above = dir.link().map(|link| link.parent);
     }
 }

@@ -33,10 +33,8 @@ impl Union {
                 Err(error) if is_acl(name) && error.errno() == Errno::OPNOTSUPP => None,
                 other => other?,
             };
-            if value.is_none() && !self.is_still_there(place)? {
-                return Ok(None);
-            }
-            Ok(Some(value))
+            // Another file may have come to the name, with or without the attribute.
+            Ok(self.is_still_there(place)?.then_some(value))
         })?
         .ok_or_else(missing)
     }
@@ -44,11 +42,13 @@ impl Union {
     /// The names of all attributes that the caller may see, each ended by a NUL byte.
     pub fn list_xattr(&self, caller: Caller, id: NodeId) -> Result<Vec<u8>> {
         let node = self.node(id)?;
-        let on_disk = self.at_place(&node, |place| match self.store.list_xattr(place.at()) {
-            Ok(names) => Ok(Some(names)),
-            // A filesystem without attributes has an empty list of them.
-            Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(Some(Vec::new())),
-            Err(error) => Err(error.into()),
+        let on_disk = self.at_place(&node, |place| {
+            let names = match self.store.list_xattr(place.at()) {
+                // A filesystem without attributes has an empty list of them.
+                Err(error) if error.errno() == Errno::OPNOTSUPP => Vec::new(),
+                other => other?,
+            };
+            Ok(self.is_still_there(place)?.then_some(names))
         })?;
         let mut names = Vec::with_capacity(on_disk.len());
         for name in on_disk.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {

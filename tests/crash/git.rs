@@ -13,7 +13,7 @@ const COMMIT: &str = "
     for i in $(seq 1000); do
         seq $RANDOM $((RANDOM + 20000)) | head -c 20000 >f$((i % 7)) && echo $i >>log || exit
         git add -A && git -c gc.auto=0 -c core.fsync=$fsync commit -qm \"commit $i\" || exit
-        git rev-parse HEAD >>$BESIDE/acknowledged || exit
+        git rev-parse --verify -q HEAD >>$BESIDE/acknowledged || exit
     done";
 
 const MAKE: &str = "

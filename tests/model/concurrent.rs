@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use unionfuse::types::NodeId;
 
 use super::script::{HELD, Op, concurrent_op};
-use super::seen::{Fact, Facts, everything};
+use super::seen::{Fact, Facts, difference, everything};
 use super::stack::stack;
 use super::{config, report};
 use crate::harness::Bench;
@@ -21,7 +21,7 @@ const THREADS: usize = 4;
 
 #[test]
 fn threads_leave_a_filesystem() {
-    let mut runner = TestRunner::new(config(100));
+    let mut runner = TestRunner::new(config(60));
     let scripts = (stack(), vec(vec(concurrent_op(), 60..120), THREADS));
     let cases = runner.config().cases;
     for _ in 0..cases {
@@ -58,7 +58,8 @@ fn storm(bench: &mut Bench, scripts: &[Vec<Op>]) {
 /// A step may fail for what other threads did, but not for what the engine did to itself.
 fn step(bench: &Bench, op: &Op) {
     let answer = op.on_engine(bench, &[None; HELD]);
-    let blamed = [Errno::IO, Errno::STALE, Errno::BADF, Errno::MFILE, Errno::NODEV, Errno::XDEV];
+    // ESTALE is what remains to be said where a directory is removed in the midst of a step.
+    let blamed = [Errno::IO, Errno::BADF, Errno::MFILE, Errno::NODEV, Errno::XDEV];
     assert!(!answer.is_err_and(|errno| blamed.contains(&errno)), "{op:?}: {answer:?}");
 }
 
@@ -75,7 +76,14 @@ fn check_links(all: &Facts) {
 
 fn assert_same(before: &Facts, after: &Facts, when: &str) {
     for path in before.keys().chain(after.keys()) {
-        assert_eq!(before.get(path), after.get(path), "{} {when}", path.escape_ascii());
+        let (left, right) = (before.get(path), after.get(path));
+        let line = difference(left.map(|(fact, _)| fact), right.map(|(fact, _)| fact));
+        assert_eq!(line, None, "{} {when}", path.escape_ascii());
+        let number = |seen: Option<&(Fact, NodeId)>| seen.map(|(_, node)| node.0);
+        // A file met while its number was still another's has a counted one for as long as it is known.
+        if number(left).is_some_and(|number| number >> 63 == 0) {
+            assert_eq!(number(left), number(right), "{} {when}", path.escape_ascii());
+        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! Scripts that once failed, as shrinking left them.
 
+use std::ffi::OsStr;
+
+use rustix::io::Errno;
+use unionfuse::types::RenameMode;
+
 use super::check::Pair;
 use super::name::Name;
 use super::script::Op;
 use super::stack::{Item, Plan, Stack};
+use crate::harness::errno;
 
 const FILE: Item = Item::File { byte: b'a', len: 0, mode: 0o644 };
 
@@ -40,4 +46,27 @@ fn whiteouts_leave_a_tree_copied_up_without_a_trace() {
     let upper = vec![(Name(b"b/x"), Item::Whiteout)];
     let lower = vec![(Name(b"b/x"), FILE), (Name(b"b/y"), FILE)];
     play(upper, lower, &[Op::Rename(Name(b"b"), Name(b"c"))]);
+}
+
+/// The attributes were read by name, and not looked at whose they were: an ACL of another file could be believed.
+#[test]
+fn attributes_are_the_files_own_while_names_are_exchanged() {
+    let upper = vec![(Name(b"a"), FILE), (Name(b"b"), FILE)];
+    let bench = Stack { upper, lowers: vec![Vec::new()], redirect_dir: true }.open();
+    bench.set_xattr("a", "user.name", "a").unwrap();
+    bench.set_xattr("b", "user.other", "b").unwrap();
+    let node = bench.node("a").unwrap();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for _ in 0..2000 {
+                let value = errno(bench.raw().get_xattr(node, OsStr::new("user.name")));
+                assert_eq!(value.as_deref(), Ok(&b"a"[..]));
+                let other = errno(bench.raw().get_xattr(node, OsStr::new("user.other")));
+                assert_eq!(other, Err(Errno::NODATA));
+            }
+        });
+        while !reader.is_finished() {
+            bench.rename_with("a", "b", RenameMode::Exchange).unwrap();
+        }
+    });
 }
