@@ -36,7 +36,9 @@ impl Union {
     /// in it.
     pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
         let prepared = self.prepare_whiteout(dir)?;
-        Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
+        self.despite_mode(dir.at(name), || {
+            Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
+        })
     }
 
     /// Leaves a whiteout behind where `from` was, if asked to, and moves it to `to`.
