@@ -139,17 +139,8 @@ impl Union {
         if let Some(entry) = &index {
             self.note_links(entry)?;
         }
-        {
-            let mut state = node.state.write();
-            let other = state
-                .links
-                .iter()
-                .position(|link| link.in_upper && !super::lookup::is_same_link(link, parent, name));
-            if let Some(other) = other {
-                // The first link is the one in use; while both names exist either will do.
-                state.links.swap(0, other);
-                return Ok(Home::Named);
-            }
+        if self.use_another_name(node, parent, name)? {
+            return Ok(Home::Named);
         }
         if let Some(entry) = index {
             let stat = self.stat(node)?;
@@ -160,6 +151,34 @@ impl Union {
             }
         }
         self.hold(node)
+    }
+
+    /// Puts another name of the upper file than the given one in use, if it has one that we know; while both exist either will
+    /// do. A lookup overtaken by a rename may have noted a name that has gone to another file, so each is looked at first.
+    fn use_another_name(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<bool> {
+        let (real, others) = {
+            let state = node.state.read();
+            let crate::namespace::node::Body::Upper(upper) = &state.body else { return Ok(false) };
+            let differs = |link: &&Link| link.in_upper && !super::lookup::is_same_link(link, parent, name);
+            (upper.real, state.links.iter().filter(differs).cloned().collect::<Vec<Link>>())
+        };
+        for other in others {
+            let dir = self.upper_dir(&other.parent)?;
+            if self.store.stat(dir.at(&other.name))?.is_none_or(|stat| stat.real_id() != real) {
+                self.drop_link(node, &other.parent, &other.name);
+                continue;
+            }
+            let mut state = node.state.write();
+            let known = state
+                .links
+                .iter()
+                .position(|link| super::lookup::is_same_link(link, &other.parent, &other.name));
+            if let Some(position) = known {
+                state.links.swap(0, position);
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Records that a name of an upper file is gone; removes its index entry when it was the last one in the union.

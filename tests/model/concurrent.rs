@@ -21,7 +21,7 @@ const THREADS: usize = 4;
 
 #[test]
 fn threads_leave_a_filesystem() {
-    let mut runner = TestRunner::new(config(60));
+    let mut runner = TestRunner::new(config(20));
     let scripts = (stack(), vec(vec(concurrent_op(), 60..120), THREADS));
     let cases = runner.config().cases;
     for _ in 0..cases {
