@@ -9,6 +9,7 @@ use rustix::fs::RenameFlags;
 use super::every_kind;
 use crate::support::case::Case;
 use crate::support::layer::layer;
+use crate::support::mode::Mode;
 use crate::support::op::*;
 
 const NAMES: &[&str] = &[
@@ -85,7 +86,7 @@ impl Random {
             19..21 => put(a, format!("content {n}")),
             21 => append(a, format!("more {n}")),
             22 => truncate(a, n),
-            23 => chmod(a, 0o600 + (n % 64) as u32),
+            23 => chmod(a, least_mode() + (n % 64) as u32),
             24 => utimens(a, n as i64),
             25..28 => link(a, b),
             28 => symlink(b, a),
@@ -93,6 +94,15 @@ impl Random {
             30 => list(a),
             _ => stat(a),
         }
+    }
+}
+
+/// The bits that every random mode has. A daemon with no more rights than a directory's owner cannot look into one that is
+/// closed to its owner, as it must to rename or remove it, where a plain directory is moved unseen.
+fn least_mode() -> u32 {
+    match Mode::current() {
+        Mode::Root | Mode::UserNs => 0o600,
+        Mode::User => 0o700,
     }
 }
 

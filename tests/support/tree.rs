@@ -59,6 +59,8 @@ impl Tree {
             Ok(entries) => names.extend(entries),
             Err(error) => return self.unlisted.push((path.to_vec(), error)),
         }
+        // Each subject lists in an order of its own, and what is found amiss is compared as lists.
+        names.sort_by(|a, b| a.file_name().cmp(b.file_name()));
         for listed in names {
             let name = listed.file_name().to_bytes();
             match name {
