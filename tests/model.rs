@@ -11,3 +11,6 @@ mod harness;
 mod layer;
 #[path = "model/mod.rs"]
 mod model;
+#[path = "faults/store.rs"]
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod store;

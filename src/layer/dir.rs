@@ -14,6 +14,7 @@ use super::fd_cache::FdCache;
 use super::stack::LayerInfo;
 use super::store::Store;
 use crate::sys::{At, Error, Result};
+use crate::types::RealId;
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
@@ -60,8 +61,8 @@ impl Drop for RealDir {
 }
 
 impl RealDir {
-    /// The root of a layer, which stays open.
-    pub fn root(layer: Arc<LayerInfo>, ino: u64, fd: Arc<OwnedFd>) -> Arc<Self> {
+    /// A directory that stays open: the root of a layer, or one without a name.
+    pub fn held(layer: Arc<LayerInfo>, ino: u64, fd: Arc<OwnedFd>) -> Arc<Self> {
         Self::at(layer, ino, Place::Held(fd))
     }
 
@@ -96,6 +97,11 @@ impl RealDir {
     /// Its inode number in the layer.
     pub fn ino(&self) -> u64 {
         self.ino
+    }
+
+    /// Its identity, if it is on the filesystem of its layer's root.
+    pub fn real_id(&self) -> RealId {
+        RealId { dev: self.layer.dev, ino: self.ino }
     }
 
     /// The key of its descriptor in the cache.
@@ -181,6 +187,11 @@ impl DirOpener {
             if attempt > 2 {
                 // Whoever renames it has changed the layer already and is about to tell us.
                 std::thread::sleep(Duration::from_millis(1));
+            }
+            if attempt > 0
+                && let Some(fd) = self.cache.get(dir.key)
+            {
+                return Ok(fd);
             }
             let (parent, name) = match &*dir.place.read() {
                 Place::Held(fd) => return Ok(fd.clone()),

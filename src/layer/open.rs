@@ -122,7 +122,7 @@ fn open_lower(
         }
     };
     let info = layer_info(index, path, &opened, covered, filesystem);
-    RealDir::root(info, opened.stat.ino, Arc::new(private.unwrap_or(opened.fd)))
+    RealDir::held(info, opened.stat.ino, Arc::new(private.unwrap_or(opened.fd)))
 }
 
 fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u16 {
@@ -160,7 +160,7 @@ fn open_upper(
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem);
-    let root = RealDir::root(info, opened.stat.ino, Arc::new(opened.fd));
+    let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
     Ok(Upper { root, staging, format, made, locks: [upper_lock, work_lock] })
 }
 

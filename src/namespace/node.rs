@@ -129,6 +129,15 @@ pub struct Directory {
     pub removed: bool,
     /// Counts changes of its entries.
     pub changes: u64,
+    /// Counts entries that were copied up, which changes nothing that is shown.
+    pub copies: u64,
+}
+
+/// What a directory's entries were when they were looked at: equal as long as each is where it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    changes: u64,
+    copies: u64,
 }
 
 impl Drop for Node {
@@ -196,6 +205,11 @@ impl Node {
             Body::Directory(directory) => Some(look(directory)),
             _ => None,
         }
+    }
+
+    /// What the directory's entries are now; `None` for other files.
+    pub fn version(&self) -> Option<Version> {
+        self.peek_dir(|directory| Version { changes: directory.changes, copies: directory.copies })
     }
 
     /// The upper file's entry in the index.

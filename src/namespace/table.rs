@@ -90,36 +90,45 @@ impl Table {
     }
 
     /// The node of the file `real` whose number should be `wanted`, with one more reference. `is_same` tells whether a live
-    /// node with that number is this file; `make` makes the node and must not touch the table.
+    /// node with that number is this file; `make` makes the node, or refuses, and must not touch the table. While it runs
+    /// nobody else can make the node.
     pub fn intern(
         &self,
         wanted: Option<NodeId>,
         real: RealId,
         is_same: impl Fn(&Node) -> bool,
-        make: impl FnOnce(NodeId) -> Node,
-    ) -> Interned {
-        let known = self.renumbered(real);
-        let mut id = known.or(wanted).unwrap_or_else(|| self.numbers.counted());
-        if known.is_none() && wanted.is_none() {
-            self.renumbered.insert(real, id);
-        }
+        make: impl FnOnce(NodeId) -> Option<Node>,
+    ) -> Option<Interned> {
+        let mut known = self.renumbered(real);
+        let mut id = known.or(wanted);
         loop {
-            match self.nodes.entry(id.0) {
-                Entry::Occupied(entry) if known == Some(id) || is_same(entry.get()) => {
+            let number = id.unwrap_or_else(|| {
+                let counted = *self.renumbered.entry(real).or_insert_with(|| self.numbers.counted()).value();
+                known = Some(counted);
+                counted
+            });
+            match self.nodes.entry(number.0) {
+                Entry::Occupied(entry) if known == Some(number) || is_same(entry.get()) => {
                     entry.get().refs.fetch_add(1, Ordering::Relaxed);
-                    return Interned { node: entry.get().clone(), created: false };
+                    return Some(Interned { node: entry.get().clone(), created: false });
                 }
-                Entry::Occupied(entry) => {
-                    drop(entry);
-                    id = self.numbers.counted();
-                    self.renumbered.insert(real, id);
-                }
+                Entry::Occupied(_) => id = None,
                 Entry::Vacant(entry) => {
-                    let node = Arc::new(make(id));
+                    let counted = known == Some(number);
+                    let Some(node) = make(number).map(Arc::new) else {
+                        if counted {
+                            self.renumbered.remove_if(&real, |_, id| *id == number);
+                        }
+                        return None;
+                    };
+                    if counted {
+                        // Whoever forgot the node that had this number has taken it out.
+                        self.renumbered.insert(real, number);
+                    }
                     entry.insert(node.clone());
                     let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
                     self.peak.fetch_max(live, Ordering::Relaxed);
-                    return Interned { node, created: true };
+                    return Some(Interned { node, created: true });
                 }
             }
         }
@@ -142,7 +151,11 @@ impl Table {
                 let before = node.refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |refs| {
                     Some(refs.saturating_sub(count))
                 });
-                before.unwrap_or(0) <= count
+                let gone = before.unwrap_or(0) <= count;
+                if gone && !self.renumbered.is_empty() {
+                    self.unnumber_all(node);
+                }
+                gone
             });
             if let Some((_, node)) = removed {
                 self.live.fetch_sub(1, Ordering::Relaxed);
@@ -167,23 +180,23 @@ impl Table {
     }
 
     fn release(&self, node: &Node, pending: &mut Vec<(NodeId, u64)>) {
-        let mut state = node.state.write();
-        let links = std::mem::take(&mut state.links);
+        let links = std::mem::take(&mut node.state.write().links);
         pending.extend(links.iter().map(|Link { parent, .. }| (parent.id, 1)));
-        let real = match &state.body {
-            Body::Lower(lower) => Some(lower.real),
-            Body::Upper(upper) => Some(upper.real),
-            Body::Directory(directory) => {
-                directory.stack.all().next().map(|dir| RealId { dev: dir.layer().dev, ino: dir.ino() })
-            }
-        };
-        drop(state);
-        if let Some(real) = real
-            && !self.renumbered.is_empty()
-        {
+    }
+
+    /// Takes all [`Table::renumber`]s of a node back. Under the lock of its entry: else the file's next node, with the same
+    /// number, could lose its own.
+    fn unnumber_all(&self, node: &Node) {
+        let forget = |real: RealId| {
             self.renumbered.remove_if(&real, |_, id| *id == node.id);
+        };
+        match &node.state.read().body {
+            Body::Lower(lower) => forget(lower.real),
+            Body::Upper(upper) => {
+                [Some(upper.real), upper.copied_from].into_iter().flatten().for_each(forget)
+            }
+            Body::Directory(directory) => directory.stack.all().map(|dir| dir.real_id()).for_each(forget),
         }
-        drop(links);
     }
 }
 
@@ -211,7 +224,7 @@ mod tests {
     fn intern(table: &Table, wanted: u64, ino: u64) -> Interned {
         let is_same =
             |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real.ino == ino);
-        table.intern(Some(NodeId(wanted)), RealId { dev: 1, ino }, is_same, |id| file(id, ino))
+        table.intern(Some(NodeId(wanted)), RealId { dev: 1, ino }, is_same, |id| Some(file(id, ino))).unwrap()
     }
 
     #[test]
@@ -235,6 +248,18 @@ mod tests {
         assert_eq!(intern(&table, 10, 11).node.id, second.id);
         assert_eq!(table.forget(second.id, 2).len(), 1);
         assert_eq!(table.renumbered(RealId { dev: 1, ino: 11 }), None);
+    }
+
+    #[test]
+    fn what_is_refused_leaves_nothing() {
+        let table = table();
+        let first = intern(&table, 10, 10).node;
+        for wanted in [None, Some(NodeId(10)), Some(NodeId(12))] {
+            let real = RealId { dev: 1, ino: 12 };
+            assert!(table.intern(wanted, real, |_| false, |_| None).is_none());
+            assert_eq!((table.len(), table.renumbered(real)), (2, None));
+        }
+        assert_eq!(table.forget(first.id, 1).len(), 1);
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl Walker<'_> {
         name: &Arc<OsStr>,
         origins: Origins,
         more: bool,
-    ) -> Result<(Finding, Option<Found>)> {
+    ) -> Result<Inspected> {
         let covered = dir.layer().covered(dir.ino(), name);
         let fd = match &covered {
             Some(fd) => fd.clone(),
@@ -252,41 +252,53 @@ impl Walker<'_> {
             Some(_) => At::this(fd.as_fd()),
             None => At::new(fd.as_fd(), name),
         };
-        let Some(stat) = self.stat(at)? else {
-            let hidden = more && self.has_aufs_whiteout(dir, name)?;
-            return Ok((if hidden { Finding::Whiteout } else { Finding::Absent }, None));
-        };
-        if stat.is_whiteout_device() {
-            return Ok((Finding::Whiteout, None));
+        loop {
+            let Some(stat) = self.stat(at)? else {
+                let hidden = more && self.has_aufs_whiteout(dir, name)?;
+                return Ok((if hidden { Finding::Whiteout } else { Finding::Absent }, None));
+            };
+            if stat.is_whiteout_device() {
+                return Ok((Finding::Whiteout, None));
+            }
+            let found = Found { dir: dir.clone(), name: name.clone(), stat, marks: Marks::default() };
+            let inspected = match stat.is_dir() {
+                true => self.inspect_dir(at, found, more)?,
+                false => self.inspect_file(at, found, origins)?,
+            };
+            if let Some(inspected) = inspected {
+                return Ok(inspected);
+            }
         }
-        let mut found = Found { dir: dir.clone(), name: name.clone(), stat, marks: Marks::default() };
-        if !stat.is_dir() {
-            return self.inspect_file(at, found, origins);
+    }
+
+    /// `None` when something else has come to the name meanwhile.
+    fn inspect_dir(&self, at: At<'_>, mut found: Found, more: bool) -> Result<Option<Inspected>> {
+        if !self.read_marks(at, &mut found)? {
+            return Ok(None);
         }
-        found.marks = Marks::read(self.store, at)?;
         if self.user_redirects {
             found.marks.trust_owner();
         }
+        let (dir, name) = (&found.dir, &found.name);
         let opaque = found.marks.opaque
             || (more && (self.has_aufs_whiteout(dir, name)? || self.has_aufs_opaque(dir, at)?));
-        Ok((Finding::Directory { opaque }, Some(found)))
+        Ok(Some((Finding::Directory { opaque }, Some(found))))
     }
 
-    fn inspect_file(
-        &self,
-        at: At<'_>,
-        mut found: Found,
-        origins: Origins,
-    ) -> Result<(Finding, Option<Found>)> {
-        let stat = &found.stat;
+    /// `None` when something else has come to the name meanwhile.
+    fn inspect_file(&self, at: At<'_>, mut found: Found, origins: Origins) -> Result<Option<Inspected>> {
+        let stat = found.stat;
         let may_be_whiteout = found.dir.has_xattr_whiteouts() && stat.kind() == Kind::File && stat.size == 0;
         let may_be_metacopy = stat.kind() == Kind::File && stat.size > 0 && stat.blocks == 0;
         let readable = !matches!(stat.kind(), Kind::Symlink) || origins == Origins::Read;
-        if readable && (origins == Origins::Read || may_be_whiteout || may_be_metacopy) {
-            found.marks = Marks::read(self.store, at)?;
+        if readable
+            && (origins == Origins::Read || may_be_whiteout || may_be_metacopy)
+            && !self.read_marks(at, &mut found)?
+        {
+            return Ok(None);
         }
         if may_be_whiteout && found.marks.whiteout {
-            return Ok((Finding::Whiteout, None));
+            return Ok(Some((Finding::Whiteout, None)));
         }
         if may_be_metacopy && found.marks.metacopy {
             log::error!(
@@ -295,7 +307,21 @@ impl Walker<'_> {
             );
             return Err(Error::refused(Errno::IO, "metacopy file"));
         }
-        Ok((Finding::File, Some(found)))
+        Ok(Some((Finding::File, Some(found))))
+    }
+
+    /// Reads the marks of what was found; `false` when something else of the upperdir has its name now, whose marks they may
+    /// be: a directory must not be merged by the marks of another one.
+    fn read_marks(&self, at: At<'_>, found: &mut Found) -> Result<bool> {
+        let in_upper = found.dir.layer().is_upper();
+        found.marks = match Marks::read(self.store, at) {
+            Err(error) if in_upper && error.errno() == Errno::NOENT => return Ok(false),
+            other => other?,
+        };
+        if !in_upper {
+            return Ok(true);
+        }
+        Ok(self.stat(at)?.is_some_and(|now| now.real_id() == found.stat.real_id()))
     }
 
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
@@ -326,6 +352,9 @@ impl Walker<'_> {
         Ok(self.stat(At::new(dir.as_fd(), OsStr::new(AUFS_OPAQUE)))?.is_some())
     }
 }
+
+/// What one layer has, and what of it may be shown.
+type Inspected = (Finding, Option<Found>);
 
 struct Step {
     finding: Finding,

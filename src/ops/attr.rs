@@ -40,13 +40,18 @@ impl Union {
             // Before Linux 6.6 the kernel passes on `chmod /proc/self/fd/N`.
             return Err(Error::refused(Errno::OPNOTSUPP, "mode of a symlink"));
         }
+        // Nothing may have changed when this is refused.
+        let owner = self.stored_owner(change)?;
         let extent = change.size.map_or(Extent::All, Extent::UpTo);
         self.ensure_upper(&node, extent)?;
         let _gates = locks::lock(&[&node]);
         if let Some(size) = change.size {
             self.truncate(caller, &node, size)?;
         }
-        self.change_owner(caller, &node, change)?;
+        // A change of nothing is how the kernel passes on `chown(-1, -1)`, which updates ctime and clears set-id bits too.
+        if owner != (None, None) || change == SetAttr::default() {
+            self.change_owner(caller, &node, owner)?;
+        }
         let place = self.place(&node)?;
         if let Some(perm) = change.perm {
             self.store.chmod(place.at(), perm & 0o7777)?;
@@ -64,7 +69,8 @@ impl Union {
         Ok(self.store.truncate(file.fd.as_fd(), size)?)
     }
 
-    fn change_owner(&self, caller: Caller, node: &Node, change: SetAttr) -> Result<()> {
+    /// The owner and group to store, where they are to be changed.
+    fn stored_owner(&self, change: SetAttr) -> Result<(Option<u32>, Option<u32>)> {
         let to_layer = |id: Option<LayerId>| match id {
             None | Some(LayerId::Keep) => Ok(None),
             Some(LayerId::Id(id)) => Ok(Some(id)),
@@ -72,10 +78,15 @@ impl Union {
         };
         let uid = to_layer(change.uid.map(|uid| self.options.id_map.uid_to_layer(uid)))?;
         let gid = to_layer(change.gid.map(|gid| self.options.id_map.gid_to_layer(gid)))?;
-        // A change of nothing is how the kernel passes on `chown(-1, -1)`, which updates ctime and clears set-id bits too.
-        if uid.is_none() && gid.is_none() && change != SetAttr::default() {
-            return Ok(());
-        }
+        Ok((uid, gid))
+    }
+
+    fn change_owner(
+        &self,
+        caller: Caller,
+        node: &Node,
+        (uid, gid): (Option<u32>, Option<u32>),
+    ) -> Result<()> {
         let place = self.place(node)?;
         let sgid = match node.kind {
             Kind::File if !self.may_keep_set_id(caller) => {

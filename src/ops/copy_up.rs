@@ -17,6 +17,7 @@ use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, UpperFile};
+use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::types::{Kind, Stat};
 
@@ -57,14 +58,37 @@ impl Union {
         }
         let copy = self.store.stat(prepared.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
         let times = self.store.stat(parent.this())?;
-        self.despite_mode(prepared.at(), || {
-            Ok(self.store.rename(prepared.at(), parent.at(&link.name), RenameFlags::NOREPLACE)?)
-        })?;
+        // A directory that has not the number of its lower one would not be found by that.
+        let lower = self.dir_stack(node)?.lowers.first().cloned();
+        if lower.and_then(|lower| self.table.numbers().of(lower.layer(), &stat)) != Some(node.id) {
+            self.table.renumber(copy.real_id(), node.id);
+        }
+        let publish =
+            || Ok(self.store.rename(prepared.at(), parent.at(&link.name), RenameFlags::NOREPLACE)?);
+        self.despite_mode(prepared.at(), publish).inspect_err(|_| self.table.unnumber(copy.real_id()))?;
         prepared.published();
         self.restore_times(&parent, times);
         let real = RealDir::child(&parent.real, link.name.clone(), copy.ino);
         node.with_dir(|directory| directory.stack.upper = Some(real));
         self.mark_in_upper(node, &link);
+        Ok(())
+    }
+
+    /// A removed directory that somebody still has open gets a copy without a name when its attributes change.
+    pub(super) fn copy_up_removed_dir(&self, node: &Arc<Node>) -> Result<()> {
+        let upper = self.upper()?;
+        let _gates = locks::lock(&[node]);
+        if node.is_upper() {
+            return Ok(());
+        }
+        let prepared = upper.staging.prepare();
+        self.store.mkdir(prepared.at(), 0o700)?;
+        self.copy_metadata(self.place(node)?.at(), &self.stat(node)?, prepared.at())?;
+        let fd = self.store.open(prepared.at(), OFlags::PATH | OFlags::DIRECTORY, 0)?;
+        let ino = self.store.stat_fd(fd.as_fd())?.ino;
+        let real = RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
+        let stack = DirStack { upper: Some(real), lowers: Arc::new([]) };
+        node.with_dir(|directory| directory.stack = stack);
         Ok(())
     }
 
@@ -158,6 +182,8 @@ impl Union {
         {
             known.in_upper = true;
         }
+        drop(state);
+        link.parent.with_dir(|directory| directory.copies += 1);
     }
 
     /// Makes the complete copy: data, owner, attributes, mode, times; on the disk when the mount is durable.

@@ -9,13 +9,13 @@ use rustix::io::Errno;
 use super::Union;
 use super::acl::DEFAULT_ACL;
 use super::ensure_upper::UpperDir;
-use super::lookup::Adopted;
+use super::lookup::{Adopted, Seen};
 use crate::error::{Error, Result};
 use crate::idmap::LayerId;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Directory, Link, Links, Node};
+use crate::namespace::node::{Body, Directory, Link, Node};
 use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::sys::creds::OwnedBy;
@@ -82,7 +82,8 @@ impl Union {
         node.with_dir(|directory| directory.changes += 1);
         let stat = self.store.stat(dir.at(&name))?.ok_or(Error::refused(Errno::IO, "new file is gone"))?;
         let link = Link { parent: node.clone(), name, in_upper: true };
-        let made = self.adopt_made(link, &dir, &stat);
+        let made = self.adopt_made(Seen { link, version: None }, &dir, &stat);
+        let made = made.ok_or(Error::refused(Errno::IO, "new file without a node"))?;
         self.entry(&Adopted { node: made, stat })
     }
 
@@ -199,9 +200,9 @@ impl Union {
     }
 
     /// The node of something just made in the upperdir.
-    fn adopt_made(&self, link: Link, dir: &UpperDir, stat: &Stat) -> Arc<Node> {
+    fn adopt_made(&self, seen: Seen, dir: &UpperDir, stat: &Stat) -> Option<Arc<Node>> {
         if !stat.is_dir() {
-            return self.adopt_new(link, dir.real.layer(), stat);
+            return self.adopt_new(seen, dir.real.layer(), stat);
         }
         let wanted = self.table.numbers().of(dir.real.layer(), stat);
         let is_same = |node: &Node| {
@@ -209,7 +210,7 @@ impl Union {
             upper.is_some_and(|upper| upper.ino() == stat.ino)
         };
         let make = |id| {
-            let upper = RealDir::child(&dir.real, link.name.clone(), stat.ino);
+            let upper = RealDir::child(&dir.real, seen.link.name.clone(), stat.ino);
             let directory = Directory {
                 stack: DirStack { upper: Some(upper), lowers: Arc::new([]) },
                 redirect: None,
@@ -217,11 +218,10 @@ impl Union {
                 default_acl: None,
                 removed: false,
                 changes: 0,
+                copies: 0,
             };
-            self.table.pin(&link.parent);
-            let links = Links::from_iter([link]);
-            Node::new(id, Kind::Directory, links, Body::Directory(Box::new(directory)))
+            self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };
-        self.table.intern(wanted, stat.real_id(), is_same, make).node
+        Some(self.table.intern(wanted, stat.real_id(), is_same, make)?.node)
     }
 }

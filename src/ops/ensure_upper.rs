@@ -37,6 +37,15 @@ impl UpperDir {
     pub(super) fn this(&self) -> At<'_> {
         At::this(self.fd.as_fd())
     }
+
+    /// What keeps it reachable when it has no name any more.
+    pub(super) fn held(&self) -> Arc<OwnedFd> {
+        self.fd.clone()
+    }
+}
+
+fn is_removed(dir: &Node) -> bool {
+    dir.peek_dir(|directory| directory.removed) == Some(true)
 }
 
 impl Union {
@@ -51,7 +60,12 @@ impl Union {
             return Ok(());
         }
         if node.is_dir() {
-            return self.ensure_upper_dir(node).map(drop);
+            return match self.ensure_upper_dir(node) {
+                Err(error) if error.errno() == Errno::NOENT && is_removed(node) => {
+                    self.copy_up_removed_dir(node)
+                }
+                other => other.map(drop),
+            };
         }
         while !self.try_copy_up(node, extent)? {}
         self.link_known_names(node)

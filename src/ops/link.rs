@@ -12,7 +12,7 @@ use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
-use crate::types::{Entry, Kind, NodeId, RealId};
+use crate::types::{Entry, Kind, NodeId};
 
 impl Union {
     /// The target of a symlink.
@@ -24,11 +24,7 @@ impl Union {
         if node.kind != Kind::Symlink {
             return Err(Error::refused(Errno::INVAL, "not a symlink"));
         }
-        self.at_place(&node, |place| {
-            let target = self.store.read_link(place.at())?;
-            let stat = self.store.stat(place.at())?;
-            Ok(stat.is_some_and(|stat| place.is_right(&stat)).then_some(target))
-        })
+        self.read_at_place(&node, |at| Ok(self.store.read_link(at)?))
     }
 
     /// Gives a file another name, copying it up first; the node is referenced once more.
@@ -92,8 +88,7 @@ impl Union {
             crate::namespace::node::Body::Directory(directory) => match &directory.stack.upper {
                 // A tree copied up completely keeps its origins.
                 Some(upper) if directory.stack.lowers.is_empty() => {
-                    let real = RealId { dev: upper.layer().dev, ino: upper.ino() };
-                    self.table.numbers().of_upper_ino(real).is_none_or(|own| own != node.id)
+                    self.table.numbers().of_upper_ino(upper.real_id()).is_none_or(|own| own != node.id)
                 }
                 _ => true,
             },

@@ -7,7 +7,9 @@ use super::Union;
 use super::remove::DISTURBANCES;
 use crate::error::Result;
 use crate::layer::stack::LayerInfo;
-use crate::namespace::node::{Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile};
+use crate::namespace::node::{
+    Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile, Version,
+};
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
 use crate::sys;
 use crate::types::{Entry, Kind, NodeId, RealId, Stat};
@@ -20,6 +22,22 @@ pub(super) const MANY_LOWERS: usize = 8;
 pub(super) struct Adopted {
     pub(super) node: Arc<Node>,
     pub(super) stat: Stat,
+}
+
+/// A name and the version of its directory in which it was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) link: Link,
+    /// `None`: its gate is held, so the name stands for the same as ever.
+    pub(super) version: Option<Version>,
+}
+
+/// What became of what was found under a name.
+enum Sighting {
+    Nothing,
+    /// It is not where it was found any more.
+    Overtaken,
+    Node(Adopted),
 }
 
 impl Union {
@@ -86,49 +104,62 @@ impl Union {
         Ok(Entry { attr: self.attr_of(&adopted.node, &adopted.stat) })
     }
 
-    /// The node that a name stands for, with one more reference. Looks again when the directory changed meanwhile, because a
-    /// node made of what is not there any more would never find its file.
+    /// The node that a name stands for, with one more reference. Looks again when the directory changed meanwhile.
+    ///
+    /// A node made of what is not there any more would never find its file, and until it is forgotten others would get it who
+    /// find the file where it is now. So nodes are made only while the directory's version is the one that was looked at:
+    /// whoever changes what a name stands for has its node in the table until that is counted.
     pub(super) fn adopt_name(
         &self,
         parent: &Arc<Node>,
         name: &Arc<OsStr>,
         locate: impl Fn(&DirStack) -> Result<Located>,
     ) -> Result<Option<Adopted>> {
-        let changes = || parent.peek_dir(|directory| directory.changes);
         let mut tries = 0;
         loop {
             tries += 1;
-            let before = changes();
-            let found =
-                locate(&self.dir_stack(parent)?).and_then(|located| self.adopt(parent, name, located));
-            if before == changes() || tries == DISTURBANCES {
-                return found;
-            }
-            if let Ok(Some(adopted)) = found {
-                self.forget(adopted.node.id, 1);
+            let before = parent.version();
+            let found = locate(&self.dir_stack(parent)?)
+                .and_then(|located| self.adopt(parent, name, located, before));
+            let may_return = before == parent.version() || tries >= DISTURBANCES;
+            match found {
+                Err(error) if may_return => return Err(error),
+                Ok(Sighting::Nothing) if may_return => return Ok(None),
+                Ok(Sighting::Node(adopted)) if may_return => return Ok(Some(adopted)),
+                Ok(Sighting::Node(adopted)) => self.forget(adopted.node.id, 1),
+                Err(_) | Ok(Sighting::Nothing | Sighting::Overtaken) => {}
             }
         }
     }
 
-    /// The node of what was found, with one more reference.
-    fn adopt(&self, parent: &Arc<Node>, name: &Arc<OsStr>, located: Located) -> Result<Option<Adopted>> {
+    /// The node of what was found in a `version` of the directory, with one more reference.
+    fn adopt(
+        &self,
+        parent: &Arc<Node>,
+        name: &Arc<OsStr>,
+        located: Located,
+        version: Option<Version>,
+    ) -> Result<Sighting> {
         let Some(shown) = located.shown() else {
-            return Ok(None);
+            return Ok(Sighting::Nothing);
         };
         let stat = shown.stat;
-        let link = |in_upper| Link { parent: parent.clone(), name: name.clone(), in_upper };
-        if stat.is_dir() {
-            let node = self.adopt_dir(link(located.upper.is_some()), &located);
-            return Ok(Some(Adopted { node, stat }));
-        }
-        match (located.upper, located.lowers.into_iter().next()) {
-            (Some(upper), _) => self.adopt_upper(link(true), &upper).map(Some),
-            (None, Some(lower)) => self.adopt_lower(link(false), lower).map(Some),
-            (None, None) => Ok(None),
-        }
+        let seen =
+            |in_upper| Seen { link: Link { parent: parent.clone(), name: name.clone(), in_upper }, version };
+        let adopted = if stat.is_dir() {
+            let node = self.adopt_dir(seen(located.upper.is_some()), &located);
+            node.map(|node| Adopted { node, stat })
+        } else {
+            match (located.upper, located.lowers.into_iter().next()) {
+                (Some(upper), _) => self.adopt_upper(seen(true), &upper)?,
+                (None, Some(lower)) => self.adopt_lower(seen(false), lower)?,
+                (None, None) => return Ok(Sighting::Nothing),
+            }
+        };
+        Ok(adopted.map_or(Sighting::Overtaken, Sighting::Node))
     }
 
-    fn adopt_dir(&self, link: Link, located: &Located) -> Arc<Node> {
+    fn adopt_dir(&self, seen: Seen, located: &Located) -> Option<Arc<Node>> {
         let number_of = |found: &Found| self.table.numbers().of(found.dir.layer(), &found.stat);
         // The origin counts where the lower directories were cut off by copying the whole tree up.
         let origin_of = |found: &Found| self.table.numbers().of_origin(found.marks.origin.as_deref()?);
@@ -152,21 +183,23 @@ impl Union {
                 default_acl: None,
                 removed: false,
                 changes: 0,
+                copies: 0,
             };
-            self.make_node(id, Kind::Directory, link, Body::Directory(Box::new(directory)))
+            self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };
-        self.table.intern(wanted, real, is_same, make).node
+        Some(self.table.intern(wanted, real, is_same, make)?.node)
     }
 
-    fn adopt_upper(&self, link: Link, found: &Found) -> Result<Adopted> {
+    fn adopt_upper(&self, seen: Seen, found: &Found) -> Result<Option<Adopted>> {
         let stat = found.stat;
+        let link = &seen.link;
         let index = match &found.marks.origin {
-            Some(origin) if stat.nlink > 1 => self.find_index_of_upper(origin, found, &link)?,
+            Some(origin) if stat.nlink > 1 => self.find_index_of_upper(origin, found, link)?,
             _ => None,
         };
         let wanted = match &found.marks.origin {
             Some(origin) => match self.table.numbers().of_origin(origin) {
-                None => match self.number_of_same_name(origin, &link)? {
+                None => match self.number_of_same_name(origin, link)? {
                     None => self.number_by_handle(origin),
                     known => known,
                 },
@@ -175,18 +208,18 @@ impl Union {
             None => None,
         };
         let wanted = wanted.or_else(|| self.table.numbers().of(found.dir.layer(), &stat));
-        let node = self.intern_upper(wanted, link, &stat, Home::Named, index);
-        Ok(Adopted { node, stat })
+        let node = self.intern_upper(wanted, seen, &stat, Home::Named, index);
+        Ok(node.map(|node| Adopted { node, stat }))
     }
 
-    fn adopt_lower(&self, link: Link, found: Found) -> Result<Adopted> {
+    fn adopt_lower(&self, seen: Seen, found: Found) -> Result<Option<Adopted>> {
         let stat = found.stat;
         let wanted = self.table.numbers().of(found.dir.layer(), &stat);
         if stat.nlink > 1
             && let Some((entry, upper_stat)) = self.find_index_of_lower(&found)?
         {
-            let node = self.intern_upper(wanted, link, &upper_stat, Home::Indexed, Some(entry));
-            return Ok(Adopted { node, stat: upper_stat });
+            let node = self.intern_upper(wanted, seen, &upper_stat, Home::Indexed, Some(entry));
+            return Ok(node.map(|node| Adopted { node, stat: upper_stat }));
         }
         let real = stat.real_id();
         let is_same = |node: &Node| match &node.state.read().body {
@@ -196,12 +229,13 @@ impl Union {
         };
         let interned = self.table.intern(wanted, real, is_same, |id| {
             let lower = LowerFile { dir: found.dir, name: found.name, real, has_links: stat.nlink > 1 };
-            self.make_node(id, stat.kind(), link.clone(), Body::Lower(lower))
+            self.make_node(id, stat.kind(), seen.clone(), Body::Lower(lower))
         });
+        let Some(interned) = interned else { return Ok(None) };
         if !interned.created && stat.nlink > 1 {
-            self.note_link(&interned.node, link);
+            self.note_link(&interned.node, seen.link);
         }
-        self.adopted(interned.node, stat)
+        self.adopted(interned.node, stat).map(Some)
     }
 
     /// A node that was already known may have its content elsewhere than where it was found.
@@ -221,34 +255,38 @@ impl Union {
     fn intern_upper(
         &self,
         wanted: Option<NodeId>,
-        link: Link,
+        seen: Seen,
         stat: &Stat,
         home: Home,
         index: Option<Arc<IndexEntry>>,
-    ) -> Arc<Node> {
+    ) -> Option<Arc<Node>> {
         let real = stat.real_id();
         let is_same =
             |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real);
         let interned = self.table.intern(wanted, real, is_same, |id| {
             let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
-            self.make_node(id, stat.kind(), link.clone(), Body::Upper(Box::new(upper)))
-        });
+            self.make_node(id, stat.kind(), seen.clone(), Body::Upper(Box::new(upper)))
+        })?;
         if !interned.created && stat.nlink > 1 {
-            self.note_link(&interned.node, link);
+            self.note_link(&interned.node, seen.link);
         }
-        interned.node
+        Some(interned.node)
     }
 
     /// A file just made in the upperdir.
-    pub(super) fn adopt_new(&self, link: Link, layer: &LayerInfo, stat: &Stat) -> Arc<Node> {
-        self.intern_upper(self.table.numbers().of(layer, stat), link, stat, Home::Named, None)
+    pub(super) fn adopt_new(&self, seen: Seen, layer: &LayerInfo, stat: &Stat) -> Option<Arc<Node>> {
+        self.intern_upper(self.table.numbers().of(layer, stat), seen, stat, Home::Named, None)
     }
 
-    fn make_node(&self, id: NodeId, kind: Kind, link: Link, body: Body) -> Node {
-        self.table.pin(&link.parent);
+    /// `None` when the directory is not as it was seen any more.
+    pub(super) fn make_node(&self, id: NodeId, kind: Kind, seen: Seen, body: Body) -> Option<Node> {
+        if seen.version.is_some() && seen.link.parent.version() != seen.version {
+            return None;
+        }
+        self.table.pin(&seen.link.parent);
         let mut links = Links::new();
-        links.push(link);
-        Node::new(id, kind, links, body)
+        links.push(seen.link);
+        Some(Node::new(id, kind, links, body))
     }
 
     /// Remembers another name of a file with several.

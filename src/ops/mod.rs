@@ -4,6 +4,7 @@ mod acl;
 mod attr;
 mod copy_up;
 mod create;
+mod data;
 mod ensure_upper;
 mod file;
 mod flags;
@@ -18,6 +19,7 @@ mod remove;
 mod rename;
 mod tree_copy_up;
 mod whiteout;
+mod writeback;
 mod xattr;
 
 use std::ffi::OsStr;
@@ -46,6 +48,8 @@ use crate::types::{Kind, NodeId};
 use std::os::fd::AsFd;
 
 use file::OpenFile;
+
+pub use data::Data;
 
 /// A union of layers. All operations may be called from any number of threads.
 ///
@@ -218,6 +222,7 @@ fn root_node(
         default_acl: None,
         removed: false,
         changes: 0,
+        copies: 0,
     };
     Ok(Node::new(NodeId::ROOT, Kind::Directory, Links::new(), Body::Directory(Box::new(directory))))
 }

@@ -4,9 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
+use super::lookup::is_same_link;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::namespace::locks;
@@ -24,6 +26,8 @@ pub(super) struct Place {
     name: Option<Arc<OsStr>>,
     /// Its identity, which another file at the same name does not have. `None`: cannot be mistaken.
     real: Option<RealId>,
+    /// The directory whose changes can bring another file to the name.
+    parent: Option<Arc<Node>>,
 }
 
 impl Place {
@@ -73,17 +77,22 @@ impl Union {
             }
         };
         Ok(match way {
-            Way::Dir(dir) => Place { fd: self.dirs.open(&dir)?, name: None, real: None },
+            Way::Dir(dir) => Place { fd: self.dirs.open(&dir)?, name: None, real: None, parent: None },
             Way::Lower(lower) => {
-                Place { fd: self.dirs.open(&lower.dir)?, name: Some(lower.name), real: None }
+                Place { fd: self.dirs.open(&lower.dir)?, name: Some(lower.name), real: None, parent: None }
             }
             Way::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
                 let dir = upper.ok_or(Error::refused(Errno::STALE, "upper file in a lower directory"))?;
-                Place { fd: self.dirs.open(&dir)?, name: Some(link.name), real: Some(real) }
+                Place {
+                    fd: self.dirs.open(&dir)?,
+                    name: Some(link.name),
+                    real: Some(real),
+                    parent: Some(link.parent),
+                }
             }
             Way::Indexed(name) => self.place_in(self.upper()?.staging.index(), &name)?,
-            Way::Held(fd) => Place { fd, name: None, real: None },
+            Way::Held(fd) => Place { fd, name: None, real: None, parent: None },
             Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()), &name)?,
         })
     }
@@ -91,7 +100,7 @@ impl Union {
     fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr) -> Result<Place> {
         let dir = dir.ok_or(Error::refused(Errno::STALE, "no index directory"))?;
         let fd = self.store.open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
-        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None })
+        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None, parent: None })
     }
 
     /// Runs `look` on the node's file, again when the file moved meanwhile. `look` answers `None` when what it found is not
@@ -139,6 +148,32 @@ impl Union {
         let found = self.place(node).and_then(|place| look(&place));
         self.store.chmod(this, stat.mode & 0o7777)?;
         found
+    }
+
+    /// Reads of the node's file by several calls on its name. Where names change meanwhile, it is held for them: between two
+    /// looks at the same file another one may have been under the name.
+    pub(super) fn read_at_place<T>(&self, node: &Node, read: impl Fn(At<'_>) -> Result<T>) -> Result<T> {
+        self.at_place(node, |place| {
+            let version = || place.parent.as_ref().and_then(|parent| parent.version());
+            let before = version();
+            let is_where_it_is_known = match (&place.parent, &place.name, node.link()) {
+                (None, ..) => true,
+                (Some(parent), Some(name), Some(now)) => is_same_link(&now, parent, name),
+                _ => false,
+            };
+            if is_where_it_is_known {
+                let found = read(place.at())?;
+                let stat = self.store.stat(place.at())?;
+                if stat.is_some_and(|stat| place.is_right(&stat)) && version() == before {
+                    return Ok(Some(found));
+                }
+            }
+            let held = self.store.open(place.at(), OFlags::PATH, 0)?;
+            if !place.is_right(&self.store.stat_fd(held.as_fd())?) {
+                return Ok(None);
+            }
+            read(At::this(held.as_fd())).map(Some)
+        })
     }
 
     /// What the node's file is.

@@ -14,7 +14,7 @@ use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
-use crate::types::NodeId;
+use crate::types::{NodeId, RealId, Stat};
 
 /// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -121,19 +121,29 @@ impl Union {
         let covers = self.shown_by_lowers(parent, name)?.is_some();
         match self.dir_stack(&victim)?.upper {
             Some(upper) => {
-                let held = self.dirs.open(&upper)?;
+                let removed = self.upper_dir(&victim)?;
+                let before = self.store.stat(removed.this())?;
                 if covers {
                     self.whiteout_over_dir(&dir, name)?;
                 } else {
                     self.remove_upper_dir(&dir, name)?;
                 }
-                upper.detach(held);
+                upper.detach(removed.held());
+                self.keep_time_of_removed(&removed, before);
             }
             None => self.put_whiteout(&dir, name)?,
         }
         self.dir_removed(&victim, parent, name);
         parent.with_dir(|directory| directory.changes += 1);
         Ok(Some(()))
+    }
+
+    /// Whiteouts that went with a directory must not show as a change of it to those who have it open.
+    fn keep_time_of_removed(&self, removed: &UpperDir, before: Option<Stat>) {
+        let now = self.store.stat(removed.this()).ok().flatten();
+        if now.map(|now| now.mtime) != before.map(|before| before.mtime) {
+            self.restore_times(removed, before);
+        }
     }
 
     pub(super) fn dir_removed(&self, victim: &Arc<Node>, parent: &Arc<Node>, name: &OsStr) {
@@ -235,16 +245,20 @@ impl Union {
         }
     }
 
-    /// The open directory of the upperdir, for callers that replace it.
-    pub(super) fn empty_opaque_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+    /// Puts an empty directory in the place of one of the upperdir, as the same node.
+    pub(super) fn empty_opaque_dir(&self, node: &Node, dir: &UpperDir, name: &OsStr) -> Result<RealId> {
         let stat = self.store.stat(dir.at(name))?.ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
         let prepared = self.upper()?.staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(dir.at(name), &stat, prepared.at())?;
         self.set_opaque(prepared.at())?;
-        self.despite_mode(dir.at(name), || {
-            Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
-        })
+        let empty = self.store.stat(prepared.at())?;
+        let real = empty.ok_or(Error::refused(Errno::IO, "the emptied directory is gone"))?.real_id();
+        // A lookup that finds it before the node knows of it must come to this node.
+        self.table.renumber(real, node.id);
+        let publish = || Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?);
+        self.despite_mode(dir.at(name), publish).inspect_err(|_| self.table.unnumber(real))?;
+        Ok(real)
     }
 
     pub(super) fn is_physically_empty(&self, dir: &crate::layer::dir::RealDir) -> Result<bool> {

@@ -274,7 +274,12 @@ impl Union {
             return Ok(Remains::Nothing);
         };
         if !self.is_physically_empty(&upper)? {
-            upper = self.make_physically_empty(target, to)?;
+            let held = self.dirs.open(&upper)?;
+            let emptied = self.make_physically_empty(target, to)?;
+            // Whoever is on the way into the old one finds that the directory was removed.
+            upper.detach(held);
+            self.table.unnumber(upper.real_id());
+            upper = emptied;
         }
         let held = self.dirs.open(&upper)?;
         Ok(Remains::Directory(upper, held))
@@ -282,11 +287,8 @@ impl Union {
 
     /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty.
     fn make_physically_empty(&self, target: &Arc<Node>, to: &End<'_>) -> Result<Arc<RealDir>> {
-        self.empty_opaque_dir(&to.dir, &to.name)?;
-        let stat = self.store.stat(to.dir.at(&to.name))?;
-        let stat = stat.ok_or(Error::refused(Errno::IO, "the emptied directory is gone"))?;
-        let upper = RealDir::child(&to.dir.real, to.name.clone(), stat.ino);
-        self.table.renumber(stat.real_id(), target.id);
+        let real = self.empty_opaque_dir(target, &to.dir, &to.name)?;
+        let upper = RealDir::child(&to.dir.real, to.name.clone(), real.ino);
         target.with_dir(|directory| {
             directory.stack = DirStack { upper: Some(upper.clone()), lowers: Arc::new([]) };
             directory.redirect = None;

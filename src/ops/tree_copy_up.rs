@@ -13,7 +13,7 @@ use crate::layer::marker::Marks;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
-use crate::types::{Kind, RealId};
+use crate::types::Kind;
 
 impl Union {
     /// Copies everything the union shows in `top` up, after which its directories need no lowerdir any more and are marked
@@ -65,14 +65,14 @@ impl Union {
     fn cut_off_lowers(&self, node: &Arc<Node>) -> Result<()> {
         let _gates = locks::lock(&[node]);
         let dir = self.upper_dir(node)?;
+        // Without lower directories lookups would find it under the number of its upper one.
+        self.table.renumber(dir.real.real_id(), node.id);
         // Without attributes nothing could keep the whiteouts' effect until the tree has moved, so they stay.
         let opaque = self.upper()?.format.has_xattrs();
         if opaque {
             self.record_dir_origin(node, &dir)?;
             self.set_opaque(dir.this())?;
         }
-        // Without lower directories lookups would find it under the number of its upper one.
-        self.table.renumber(RealId { dev: dir.real.layer().dev, ino: dir.real.ino() }, node.id);
         node.with_dir(|directory| {
             directory.stack.lowers = Arc::new([]);
             directory.redirect = None;

@@ -26,15 +26,11 @@ impl Union {
         let node = self.node(id)?;
         let missing = || Error::refused(Errno::NODATA, "no such attribute");
         let on_disk = marker::name_on_disk(name).ok_or_else(missing)?;
-        self.at_place(&node, |place| {
-            let value = match self.store.get_xattr(place.at(), &on_disk) {
-                // Asking for an ACL is part of the kernel's permission check (`fuse_get_acl`), which any other error than
-                // "no such attribute" would end: nobody but its owner could then use the file.
-                Err(error) if is_acl(name) && error.errno() == Errno::OPNOTSUPP => None,
-                other => other?,
-            };
-            // Another file may have come to the name, with or without the attribute.
-            Ok(self.is_still_there(place)?.then_some(value))
+        self.read_at_place(&node, |at| match self.store.get_xattr(at, &on_disk) {
+            // Asking for an ACL is part of the kernel's permission check (`fuse_get_acl`), which any other error than
+            // "no such attribute" would end: nobody but its owner could then use the file.
+            Err(error) if is_acl(name) && error.errno() == Errno::OPNOTSUPP => Ok(None),
+            other => Ok(other?),
         })?
         .ok_or_else(missing)
     }
@@ -42,13 +38,10 @@ impl Union {
     /// The names of all attributes that the caller may see, each ended by a NUL byte.
     pub fn list_xattr(&self, caller: Caller, id: NodeId) -> Result<Vec<u8>> {
         let node = self.node(id)?;
-        let on_disk = self.at_place(&node, |place| {
-            let names = match self.store.list_xattr(place.at()) {
-                // A filesystem without attributes has an empty list of them.
-                Err(error) if error.errno() == Errno::OPNOTSUPP => Vec::new(),
-                other => other?,
-            };
-            Ok(self.is_still_there(place)?.then_some(names))
+        let on_disk = self.read_at_place(&node, |at| match self.store.list_xattr(at) {
+            // A filesystem without attributes has an empty list of them.
+            Err(error) if error.errno() == Errno::OPNOTSUPP => Ok(Vec::new()),
+            other => Ok(other?),
         })?;
         let mut names = Vec::with_capacity(on_disk.len());
         for name in on_disk.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
@@ -124,10 +117,6 @@ impl Union {
         }
         let place = self.place(node)?;
         Ok(self.store.chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?)
-    }
-
-    fn is_still_there(&self, place: &super::place::Place) -> Result<bool> {
-        Ok(self.store.stat(place.at())?.is_some_and(|stat| place.is_right(&stat)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rustix::io::Errno;
-use unionfuse::types::NodeId;
+use unionfuse::types::{Caller, NodeId};
 
 use super::harness::{Bench, ROOT, USER, errno, over, union};
 use super::layer::Layer;
@@ -50,6 +50,41 @@ fn writes_go_to_the_upperdir() {
     assert_eq!(bench.node("d/f").unwrap(), node);
     let attr = bench.stat("d/f").unwrap();
     assert_eq!(attr.size, 15);
+}
+
+#[test]
+fn data_to_read_without_us_is_data_that_stays() {
+    let bench = over(|lower| {
+        lower.file("f", "lower");
+    });
+    let node = bench.node("f").unwrap();
+    assert!(bench.raw().open_data(node, false).unwrap().is_none(), "it may be copied up yet");
+    assert!(!bench.upper().has("f"));
+    let data = bench.raw().open_data(node, true).unwrap().unwrap();
+    assert_eq!(bench.upper().text("f"), "lower");
+    rustix::io::pwrite(&data, b"UPPER", 0).unwrap();
+    assert_eq!(bench.text("f").unwrap(), "UPPER");
+    assert!(bench.raw().open_data(node, false).unwrap().is_some());
+    bench.unlink("f").unwrap();
+    rustix::io::pwrite(bench.raw().open_data(node, true).unwrap().unwrap(), b"GONE!", 0).unwrap();
+    assert_eq!(piece(&bench, node, 0..9), b"GONE!");
+    assert!(errno(bench.raw().open_data(NodeId::ROOT, false)).is_err());
+}
+
+#[test]
+fn emptying_copies_no_data_up_and_clears_set_id_bits() {
+    let bench = over(|lower| {
+        lower.file("f", "lower").mode("f", 0o4755);
+        lower.file("g", "lower").mode("g", 0o4755);
+    });
+    let real_root = unionfuse::sys::creds::in_initial_user_namespace();
+    for (name, caller, kept) in [("f", USER, false), ("g", Caller { uid: 0, gid: 0, ..USER }, real_root)] {
+        let node = bench.node(name).unwrap();
+        assert_eq!(bench.raw().empty(caller, node).unwrap(), !kept);
+        let attr = bench.stat(name).unwrap();
+        assert_eq!((attr.size, attr.perm), (0, if kept { 0o4755 } else { 0o755 }));
+        assert_eq!(bench.upper().text(name), "");
+    }
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use unionfuse::types::{NodeId, RenameMode};
 
-use super::harness::{errno, over, union};
+use super::harness::{Bench, errno, over, union};
 use super::layer::Layer;
+use super::store::Faulty;
 
 #[test]
 fn of_lower_files_are_those_of_the_layer() {
@@ -48,6 +49,20 @@ fn stay_over_copy_up_rename_and_remount() {
     check(&bench, paths, "after rename, forgotten");
     bench.reopen();
     check(&bench, paths, "after rename and remount");
+}
+
+#[test]
+fn of_a_directory_on_another_device_stay_over_copy_up() {
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.file("volume/f", "");
+    });
+    let volume = bench.lower().ino("volume");
+    bench.open_on(std::sync::Arc::new(Faulty::with_boundary_at(volume)));
+    let node = bench.node("volume").unwrap();
+    bench.chmod("volume", 0o700).unwrap();
+    assert_eq!(bench.node("volume").unwrap(), node);
+    bench.create("volume/new").unwrap();
+    assert_eq!(bench.names("volume").unwrap(), ["f", "new"]);
 }
 
 #[test]

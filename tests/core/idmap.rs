@@ -72,6 +72,10 @@ fn owners_that_cannot_be_stored_are_refused() {
     let change = SetAttr { uid: Some(5000), ..SetAttr::default() };
     assert_eq!(bench.setattr("d/f", change), Err(Errno::INVAL));
     assert_eq!(owner(&bench, "d/f"), (7, 0));
+    let change = SetAttr { gid: Some(5000), size: Some(0), ..SetAttr::default() };
+    assert_eq!(bench.setattr("d/f", change), Err(Errno::INVAL));
+    assert_eq!(bench.text("d/f").unwrap(), "text");
+    assert!(!bench.upper().path("d").exists());
     let stranger = Caller { uid: 5000, gid: 5000, ..ROOT };
     assert_eq!(bench.mknod(stranger, "d/new", Kind::File, 0o644, 0), Err(Errno::OVERFLOW));
     assert!(!bench.has("d/new"));

@@ -16,6 +16,7 @@ mod link;
 mod lookup;
 mod no_space;
 mod opaque;
+mod overtaken;
 mod read_only;
 mod readdir;
 mod redirect;

@@ -1,5 +1,6 @@
 //! Files without a name, which whoever has them open goes on using.
 
+use rustix::io::Errno;
 use unionfuse::types::{NewTime, SetAttr, Time};
 
 use super::harness::{Bench, ROOT, errno, union};
@@ -65,6 +66,50 @@ fn a_removed_lower_file_has_no_links() {
     let node = bench.node("low").unwrap();
     bench.unlink("low").unwrap();
     assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
+}
+
+#[test]
+fn directories_take_changes_too() {
+    let bench = union(|[lower]: &[Layer; 1], upper| {
+        lower.dir("low").mode("low", 0o755).set("low", "user.a", "1").dir("both").file("outer/inner/f", "");
+        upper.dir("both").dir("up");
+    });
+    let inner = bench.node("outer/inner").unwrap();
+    bench.unlink("outer/inner/f").unwrap();
+    bench.rmdir("outer/inner").unwrap();
+    bench.rmdir("outer").unwrap();
+    let rest = ["low", "both", "up"].map(|path| {
+        let node = bench.node(path).unwrap();
+        bench.rmdir(path).unwrap();
+        node
+    });
+    for node in std::iter::once(inner).chain(rest) {
+        let at = NewTime::At(Time { sec: 5, nsec: 6 });
+        let change =
+            SetAttr { perm: Some(0o700), uid: Some(7), gid: Some(8), mtime: Some(at), ..SetAttr::default() };
+        let attr = errno(bench.raw().setattr(ROOT, node, change)).unwrap();
+        assert_eq!((attr.node, attr.perm, attr.uid, attr.gid, attr.mtime.sec), (node, 0o700, 7, 8, 5));
+        errno(bench.raw().set_xattr(ROOT, node, "user.b".as_ref(), b"2", 0)).unwrap();
+        assert_eq!(errno(bench.raw().get_xattr(node, "user.b".as_ref())).unwrap(), b"2");
+        assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
+        assert!(bench.list_some(node, 0, true, 10).unwrap().is_empty());
+        assert_eq!(errno(bench.raw().mkdir(ROOT, node, "x".as_ref(), 0o755)).err(), Some(Errno::NOENT));
+    }
+    assert_eq!(errno(bench.raw().get_xattr(rest[0], "user.a".as_ref())).unwrap(), b"1");
+    assert_eq!(bench.names("").unwrap(), [""; 0]);
+}
+
+#[test]
+fn directories_do_not_change_by_being_removed() {
+    let bench = union(|[lower]: &[Layer; 1], upper| {
+        lower.file("merged/x", "");
+        upper.whiteout("merged/x").whiteout("up/x").time("merged", 77).time("up", 77);
+    });
+    for path in ["merged", "up"] {
+        let node = bench.node(path).unwrap();
+        bench.rmdir(path).unwrap();
+        assert_eq!(errno(bench.raw().getattr(node)).unwrap().mtime.sec, 77, "{path}");
+    }
 }
 
 #[test]

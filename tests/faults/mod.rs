@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -126,48 +127,59 @@ fn stopped_anywhere_a_mount_shows_the_old_or_the_new_state() {
 
 #[test]
 fn failing_anywhere_the_errno_arrives_and_nothing_is_half_done() {
+    fail_with(0..3);
+}
+
+/// A second test, so that two processors have something to do.
+#[test]
+fn failing_anywhere_with_other_errnos() {
+    fail_with(3..ERRNOS.len());
+}
+
+fn fail_with(turns: Range<usize>) {
+    // EIO at each call, the others by turns; all at each in the long run.
+    let each = std::env::var_os("UNIONFUSE_SOAK").is_some();
     let mut faults = 0;
     for scenario in scenario::all() {
         let (before, after, calls) = expected(&scenario);
-        for (turn, errno) in ERRNOS.into_iter().enumerate() {
-            // EIO at each call, the others by turns; all at each in the long run.
-            let each = turn == 0 || std::env::var_os("UNIONFUSE_SOAK").is_some();
-            for at in (0..calls.len()).filter(|at| each || at % (ERRNOS.len() - 1) == turn - 1) {
-                let context = format!("{}: {errno} at call {at} of {calls:?}", scenario.name);
-                let (mut bench, store) = prepare(&scenario);
-                store.arm(Fault::Fail(at, errno));
-                let outcome = (scenario.act)(&bench);
-                store.disarm();
-                let found = tree(&bench).unwrap_or_else(|errno| panic!("{context}: {errno}"));
-                match outcome {
-                    Ok(()) => assert_eq!(difference(&found, &after), "", "{context}: answered, but not done"),
-                    Err(answer) => {
-                        assert_eq!(answer, errno, "{context}");
-                        assert_either(&found, &before, &after, &context);
-                    }
-                }
-                bench.forget_all();
-                if !bench.garbage().is_empty() {
-                    // Only a clean-up that itself fails may leave something, which the next mount sweeps.
-                    let published = calls[..at].iter().any(|call| ["rename", "link"].contains(call));
-                    let cleaning = ["unlink", "rmdir", "chmod"].contains(&calls[at]) || published;
-                    assert!(cleaning, "{context}: {:?}", bench.garbage());
-                    bench.abandon();
-                }
-                bench.reopen();
-                assert_eq!(
-                    difference(&tree(&bench).unwrap(), &found),
-                    "",
-                    "{context}: another state after a remount"
-                );
+        for turn in turns.clone() {
+            let now = |at: &usize| each || turn == 0 || at % (ERRNOS.len() - 1) == turn - 1;
+            for at in (0..calls.len()).filter(now) {
+                fail(&scenario, (&before, &after, &calls), at, ERRNOS[turn]);
                 faults += 1;
             }
         }
     }
-    // One left open by each fault would be thousands; the other test here has some dozens open at a time.
+    // One left open by each fault would be thousands; the other tests here have some dozens open at a time.
     let open = std::fs::read_dir("/proc/self/fd").unwrap().count();
     assert!(open < 300, "{open} descriptors are open at the end");
     report("faults", faults);
+}
+
+fn fail(scenario: &Scenario, (before, after, calls): (&Tree, &Tree, &[&str]), at: usize, errno: Errno) {
+    let context = format!("{}: {errno} at call {at} of {calls:?}", scenario.name);
+    let (mut bench, store) = prepare(scenario);
+    store.arm(Fault::Fail(at, errno));
+    let outcome = (scenario.act)(&bench);
+    store.disarm();
+    let found = tree(&bench).unwrap_or_else(|errno| panic!("{context}: {errno}"));
+    match outcome {
+        Ok(()) => assert_eq!(difference(&found, after), "", "{context}: answered, but not done"),
+        Err(answer) => {
+            assert_eq!(answer, errno, "{context}");
+            assert_either(&found, before, after, &context);
+        }
+    }
+    bench.forget_all();
+    if !bench.garbage().is_empty() {
+        // Only a clean-up that itself fails may leave something, which the next mount sweeps.
+        let published = calls[..at].iter().any(|call| ["rename", "link"].contains(call));
+        let cleaning = ["unlink", "rmdir", "chmod"].contains(&calls[at]) || published;
+        assert!(cleaning, "{context}: {:?}", bench.garbage());
+        bench.abandon();
+    }
+    bench.reopen();
+    assert_eq!(difference(&tree(&bench).unwrap(), &found), "", "{context}: another state after a remount");
 }
 
 fn report(what: &str, count: usize) {

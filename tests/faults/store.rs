@@ -1,9 +1,11 @@
-//! The machine's filesystems, with one call failing, or all calls after some moment.
+//! The machine's filesystems, with one call failing, or all calls after some moment, or some calls slow.
 
 use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -21,6 +23,8 @@ pub enum Fault {
     Fail(usize, Errno),
     /// From the N-th call on nothing is done any more: the daemon was killed.
     Stop(usize),
+    /// Nothing fails, but now and then a thread is stopped for a while before or after a call.
+    Pauses,
     /// These calls never work: a filesystem that lacks them.
     Lack(&'static [(&'static str, Errno)]),
 }
@@ -31,27 +35,82 @@ struct State {
     calls: Vec<&'static str>,
 }
 
+/// Is told of calls that have just been made.
+struct Watch(Box<dyn Fn(&'static str) + Send + Sync>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 #[derive(Debug)]
-pub struct Faulty(Mutex<State>);
+pub struct Faulty {
+    state: Mutex<State>,
+    watch: Option<Watch>,
+    boundary: Option<u64>,
+}
 
 impl Faulty {
     pub fn new() -> Self {
-        Self(Mutex::new(State { fault: Fault::None, calls: Vec::new() }))
+        let state = Mutex::new(State { fault: Fault::None, calls: Vec::new() });
+        Self { state, watch: None, boundary: None }
+    }
+
+    /// The directory with this inode number is on another device than what it is in, as subvolumes are.
+    pub fn with_boundary_at(ino: u64) -> Self {
+        Self { boundary: Some(ino), ..Self::new() }
+    }
+
+    fn moved(&self, mut stat: Stat) -> Stat {
+        stat.dev += u64::from(self.boundary == Some(stat.ino));
+        stat
+    }
+
+    /// Nothing fails, but `watch` is called after each `stat`, `rename`, `rmdir` and `get_xattr`, and before the last; it may
+    /// take its time.
+    pub fn watched(watch: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self { watch: Some(Watch(Box::new(watch))), ..Self::new() }
     }
 
     pub fn arm(&self, fault: Fault) {
-        *self.0.lock().unwrap() = State { fault, calls: Vec::new() };
+        *self.state.lock().unwrap() = State { fault, calls: Vec::new() };
     }
 
     /// The calls made since [`Faulty::arm`], which no longer counts.
     pub fn disarm(&self) -> Vec<&'static str> {
-        let mut state = self.0.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         state.fault = Fault::None;
         std::mem::take(&mut state.calls)
     }
 
+    /// What others do within the length of a pause meets what is half looked at, or done but not recorded yet.
+    fn pause(&self) {
+        if self.state.lock().unwrap().fault != Fault::Pauses {
+            return;
+        }
+        let micros = match RandomState::new().hash_one(()) % 1000 {
+            0..2 => 5_000,
+            2..20 => 500,
+            20..100 => 50,
+            _ => return,
+        };
+        std::thread::sleep(Duration::from_micros(micros));
+    }
+
+    fn after(&self, call: &'static str) {
+        self.pause();
+        if let Some(Watch(watch)) = &self.watch {
+            watch(call);
+        }
+    }
+
     fn step(&self, call: &'static str) -> Result<()> {
-        let mut state = self.0.lock().unwrap();
+        self.pause();
+        let mut state = self.state.lock().unwrap();
+        if state.fault == Fault::Pauses {
+            return Ok(());
+        }
         let now = state.calls.len();
         state.calls.push(call);
         match state.fault {
@@ -74,12 +133,14 @@ impl Store for Faulty {
 
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
         self.step("stat")?;
-        Disk.stat(at)
+        let done = Disk.stat(at).map(|stat| stat.map(|stat| self.moved(stat)));
+        self.after("stat");
+        done
     }
 
     fn stat_fd(&self, fd: BorrowedFd<'_>) -> Result<Stat> {
         self.step("stat_fd")?;
-        Disk.stat_fd(fd)
+        Disk.stat_fd(fd).map(|stat| self.moved(stat))
     }
 
     fn read_link(&self, at: At<'_>) -> Result<OsString> {
@@ -114,12 +175,16 @@ impl Store for Faulty {
 
     fn rmdir(&self, at: At<'_>) -> Result<()> {
         self.step("rmdir")?;
-        Disk.rmdir(at)
+        let done = Disk.rmdir(at);
+        self.after("rmdir");
+        done
     }
 
     fn rename(&self, from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
         self.step("rename")?;
-        Disk.rename(from, to, flags)
+        let done = Disk.rename(from, to, flags);
+        self.after("rename");
+        done
     }
 
     fn chmod(&self, at: At<'_>, mode: u32) -> Result<()> {
@@ -143,8 +208,11 @@ impl Store for Faulty {
     }
 
     fn get_xattr(&self, at: At<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
+        self.after("before get_xattr");
         self.step("get_xattr")?;
-        Disk.get_xattr(at, name)
+        let done = Disk.get_xattr(at, name);
+        self.after("get_xattr");
+        done
     }
 
     fn list_xattr(&self, at: At<'_>) -> Result<Vec<u8>> {

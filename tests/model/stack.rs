@@ -5,10 +5,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::FileType;
+use unionfuse::layer::store::{Disk, Store};
 use unionfuse::types::Kind;
 
 use super::name::{Name, name};
@@ -85,6 +87,11 @@ pub fn stack() -> impl Strategy<Value = Stack> {
 impl Stack {
     /// A union of these layers, in temporary directories.
     pub fn open(&self) -> Bench {
+        self.open_on(Arc::new(Disk))
+    }
+
+    /// The same on another storage.
+    pub fn open_on(&self, store: Arc<dyn Store>) -> Bench {
         let mut bench = match self.lowers.len() {
             1 => self.prepare::<1>(),
             2 => self.prepare::<2>(),
@@ -92,7 +99,7 @@ impl Stack {
             _ => self.prepare::<9>(),
         };
         bench.config.redirect_dir = Some(self.redirect_dir);
-        bench.open();
+        bench.open_on(store);
         bench
     }
 

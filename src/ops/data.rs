@@ -1,0 +1,55 @@
+//! Files for those who read and write data by themselves once they have it open.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use super::Union;
+use super::ensure_upper::Extent;
+use super::file::OpenFile;
+use crate::error::Result;
+use crate::namespace::locks;
+use crate::types::{Caller, NodeId};
+
+/// The open file of a layer that has a node's data, and keeps having it.
+#[derive(Debug)]
+pub struct Data(Arc<OpenFile>);
+
+impl AsFd for Data {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+}
+
+impl Union {
+    /// The file that has the node's data for good, copied up first if it is to be written to.
+    ///
+    /// `None` for a lower file that may be copied up yet, since whoever reads that by himself would miss what is written
+    /// later; and where reading it would change its access time, since nobody changes lower layers.
+    ///
+    /// # Errors
+    /// What keeps the file from being copied up, and what its layer has against its being written to.
+    pub fn open_data(&self, id: NodeId, writing: bool) -> Result<Option<Data>> {
+        let node = self.node(id)?;
+        if writing {
+            self.ensure_upper(&node, Extent::All)?;
+        }
+        let replaceable = self.upper.is_some() && !node.is_upper();
+        if replaceable {
+            return Ok(None);
+        }
+        let file = self.open_file(&node, writing)?;
+        let traceless = file.upper || !self.store.usage(file.fd.as_fd())?.access_times;
+        Ok(traceless.then_some(Data(file)))
+    }
+
+    /// Takes all data away, as opening with `O_TRUNC` does, copying none of it up. Returns whether the mode changed by it.
+    pub fn empty(&self, caller: Caller, id: NodeId) -> Result<bool> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::UpTo(0))?;
+        let _gates = locks::lock(&[&node]);
+        let file = self.open_gated(&node, true)?;
+        let cleared = self.clear_set_id_for(caller, &file)?;
+        self.store.truncate(file.fd.as_fd(), 0)?;
+        Ok(cleared)
+    }
+}

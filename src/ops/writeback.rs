@@ -1,0 +1,35 @@
+//! What the kernel's writeback cache hands over late. With it the kernel keeps the times of files, and ours must not be in
+//! the way.
+
+use std::os::fd::AsFd;
+
+use super::Union;
+use super::ensure_upper::Extent;
+use crate::error::Result;
+use crate::sys::At;
+use crate::types::{Attr, Caller, NewTime, NodeId, SetAttr, Time};
+
+impl Union {
+    /// Writes pages of the kernel's cache, copying the file up first. The time of modification stays: it is that of the
+    /// `write(2)` long before, and the kernel tells it with [`Union::flush_time`] only if it is not what it was told. Returns the
+    /// bytes written.
+    pub fn write_back(&self, id: NodeId, offset: u64, data: &[u8]) -> Result<usize> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let file = self.open_file(&node, true)?;
+        let before = self.store.stat_fd(file.fd.as_fd())?;
+        let count = self.store.write(file.fd.as_fd(), data, offset)?;
+        self.store.set_times(At::this(file.fd.as_fd()), None, Some(NewTime::At(before.mtime)))?;
+        Ok(count)
+    }
+
+    /// Takes over the time of modification that the kernel has kept. It also tells it of files whose change of status is
+    /// all that is new, such as one name less: nothing is copied up for that.
+    pub fn flush_time(&self, caller: Caller, id: NodeId, mtime: Time) -> Result<Attr> {
+        let now = self.getattr(id)?;
+        if now.mtime == mtime {
+            return Ok(now);
+        }
+        self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })
+    }
+}

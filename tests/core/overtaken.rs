@@ -1,0 +1,219 @@
+//! Lookups that are overtaken by renames. Through a mount the kernel keeps them apart.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use unionfuse::types::NodeId;
+
+use super::harness::{Bench, ROOT, errno};
+use super::layer::Layer;
+use super::store::Faulty;
+
+/// The moments of two threads, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Preparing,
+    LookedAt,
+    Renamed,
+    Found,
+    RenamedBack,
+}
+
+#[derive(Clone)]
+struct Clock(Arc<(Mutex<Moment>, Condvar)>);
+
+impl Clock {
+    fn reach(&self, moment: Moment) {
+        *self.0.0.lock().unwrap() = moment;
+        self.0.1.notify_all();
+    }
+
+    fn now(&self) -> Moment {
+        *self.0.0.lock().unwrap()
+    }
+
+    fn wait_for(&self, moment: Moment) {
+        let (now, changed) = &*self.0;
+        let wait =
+            changed.wait_timeout_while(now.lock().unwrap(), Duration::from_secs(20), |now| *now < moment);
+        assert!(!wait.unwrap().1.timed_out(), "{moment:?} is never reached");
+    }
+}
+
+fn root(bench: &Bench, name: &str) -> Option<NodeId> {
+    errno(bench.raw().lookup(NodeId::ROOT, name.as_ref())).unwrap().map(|entry| entry.attr.node)
+}
+
+fn rename(bench: &Bench, from: &str, to: &str) {
+    let mode = unionfuse::types::RenameMode::Replace;
+    bench.raw().rename(NodeId::ROOT, from.as_ref(), NodeId::ROOT, to.as_ref(), mode).unwrap();
+}
+
+/// A bench whose renaming thread stops after its first rename on the disk until a lookup of `name` has come to its end.
+/// With `from_before`, that lookup saw the name before the rename.
+fn overtaken(
+    fill: impl FnOnce(&[Layer; 1], &Layer),
+    prepare: impl FnOnce(&Bench),
+    (from, to): (&str, &str),
+    (name, from_before): (&str, bool),
+) -> (Bench, Option<NodeId>) {
+    let clock = Clock(Arc::new((Mutex::new(Moment::Preparing), Condvar::new())));
+    let armed = Arc::new(AtomicBool::new(false));
+    let watch = {
+        let (clock, armed) = (clock.clone(), armed.clone());
+        move |call: &'static str| {
+            let thread = thread::current();
+            match (armed.load(Ordering::Relaxed), thread.name(), call, clock.now()) {
+                (true, Some("looks"), "stat", Moment::Preparing) => {
+                    clock.reach(Moment::LookedAt);
+                    clock.wait_for(Moment::Renamed);
+                }
+                (true, Some("renames"), "rename", Moment::LookedAt) => {
+                    clock.reach(Moment::Renamed);
+                    clock.wait_for(Moment::Found);
+                }
+                _ => {}
+            }
+        }
+    };
+    let mut bench = Bench::prepare(fill);
+    bench.config.redirect_dir = Some(true);
+    bench.open_on(Arc::new(Faulty::watched(watch)));
+    prepare(&bench);
+    bench.forget_all();
+    armed.store(true, Ordering::Relaxed);
+    if !from_before {
+        clock.reach(Moment::LookedAt);
+    }
+    let found = thread::scope(|scope| {
+        let renames = || {
+            clock.wait_for(Moment::LookedAt);
+            rename(&bench, from, to);
+        };
+        let looks = || {
+            if !from_before {
+                clock.wait_for(Moment::Renamed);
+            }
+            let found = root(&bench, name);
+            clock.reach(Moment::Found);
+            found
+        };
+        thread::Builder::new().name("renames".into()).spawn_scoped(scope, renames).unwrap();
+        thread::Builder::new().name("looks".into()).spawn_scoped(scope, looks).unwrap().join().unwrap()
+    });
+    (bench, found)
+}
+
+#[test]
+fn a_directory_is_not_merged_by_the_marks_of_what_took_its_place() {
+    let (bench, found) = overtaken(
+        |[lower], upper| {
+            lower.file("x/low", "");
+            upper.file("d/up", "");
+        },
+        |bench| {
+            bench.unlink("x/low").unwrap();
+            bench.rmdir("x").unwrap();
+            bench.rename("d", "x").unwrap();
+        },
+        ("x", "moved"),
+        ("x", true),
+    );
+    assert_eq!(bench.names("moved").unwrap(), ["up"]);
+    if let Some(node) = found {
+        assert_eq!(bench.node("moved"), Ok(node), "one directory, two nodes");
+        bench.raw().forget(node, 1);
+    }
+}
+
+#[test]
+fn a_directory_that_is_about_to_be_replaced_is_the_one_it_was() {
+    let (bench, found) = overtaken(
+        |[lower], upper| {
+            lower.file("target/x", "");
+            upper.whiteout("target/x").dir("source");
+        },
+        |_| {},
+        ("source", "target"),
+        ("target", false),
+    );
+    let node = found.unwrap();
+    assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
+    let made = errno(bench.raw().mkdir(ROOT, node, "new".as_ref(), 0o755));
+    assert_eq!(made.err(), Some(Errno::NOENT), "the directory was removed");
+    bench.raw().forget(node, 1);
+    assert_eq!(bench.names("target").unwrap(), [""; 0]);
+}
+
+#[test]
+fn attributes_are_the_files_own_though_names_were_exchanged_and_back() {
+    let clock = Clock(Arc::new((Mutex::new(Moment::Preparing), Condvar::new())));
+    let watch = {
+        let clock = clock.clone();
+        move |call: &'static str| match (thread::current().name(), call, clock.now()) {
+            (Some("reads"), "before get_xattr", Moment::Preparing) => {
+                clock.reach(Moment::LookedAt);
+                clock.wait_for(Moment::Renamed);
+            }
+            (Some("reads"), "get_xattr", Moment::Renamed) => {
+                clock.reach(Moment::Found);
+                clock.wait_for(Moment::RenamedBack);
+            }
+            _ => {}
+        }
+    };
+    let mut bench = Bench::prepare(|_: &[Layer; 1], upper| {
+        upper.file("a", "").set("a", "user.name", "a").file("b", "");
+    });
+    bench.open_on(Arc::new(Faulty::watched(watch)));
+    let node = bench.node("a").unwrap();
+    let exchange = || bench.rename_with("a", "b", unionfuse::types::RenameMode::Exchange).unwrap();
+    let value = thread::scope(|scope| {
+        let read = || errno(bench.raw().get_xattr(node, "user.name".as_ref()));
+        let reads = thread::Builder::new().name("reads".into()).spawn_scoped(scope, read).unwrap();
+        clock.wait_for(Moment::LookedAt);
+        exchange();
+        clock.reach(Moment::Renamed);
+        clock.wait_for(Moment::Found);
+        exchange();
+        clock.reach(Moment::RenamedBack);
+        reads.join().unwrap()
+    });
+    assert_eq!(value.as_deref(), Ok(&b"a"[..]));
+}
+
+/// A node that is made of what a rename has moved must not be found by others.
+#[test]
+fn a_directory_that_nobody_knows_is_found_while_it_is_renamed() {
+    let mut bench = Bench::prepare(|_: &[Layer; 1], upper| {
+        upper.dir("here/x");
+    });
+    bench.open_on(Arc::new(Faulty::watched(|_| {
+        if thread::current().name() == Some("late") {
+            thread::sleep(Duration::from_micros(20));
+        }
+    })));
+    let until = Instant::now() + Duration::from_secs(2);
+    let look = &|name| {
+        while Instant::now() < until {
+            let Some(node) = root(&bench, name) else { continue };
+            let inside = errno(bench.raw().lookup(node, "x".as_ref()));
+            bench.raw().forget(node, 1);
+            let inside = inside.unwrap().expect("the directory is never empty");
+            bench.raw().forget(inside.attr.node, 1);
+        }
+    };
+    thread::scope(|scope| {
+        for (thread, name) in [("late", "here"), ("late", "there"), ("", "here"), ("", "there")] {
+            let look = move || look(name);
+            thread::Builder::new().name(thread.into()).spawn_scoped(scope, look).unwrap();
+        }
+        while Instant::now() < until {
+            rename(&bench, "here", "there");
+            rename(&bench, "there", "here");
+        }
+    });
+}
