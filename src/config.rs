@@ -120,10 +120,14 @@ pub struct MountFlags {
 pub struct SessionConfig {
     /// Number of threads that wait for requests; 0 chooses by the machine.
     pub threads: usize,
+    /// Whether a client that is alone is served on its own processor, if more than one thread serves.
+    pub follow: bool,
     /// Seconds the kernel may keep entries and attributes; `None`: without end (all changes come through the mount).
     pub cache_seconds: Option<u64>,
     /// Whether small writes are gathered in the kernel's page cache (`FUSE_WRITEBACK_CACHE`).
     pub writeback: bool,
+    /// Whether the kernel reads and writes files in the layers by itself (`FUSE_PASSTHROUGH`); not together with `writeback`.
+    pub passthrough: bool,
     /// Whether extended attributes exist at all in the union (`noxattr` turns them off).
     pub xattr: bool,
     /// Whether POSIX ACLs are honoured (`noacl` turns them off).
@@ -132,6 +136,14 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        Self { threads: 0, cache_seconds: None, writeback: false, xattr: true, acl: true }
+        Self {
+            threads: 0,
+            follow: true,
+            cache_seconds: None,
+            writeback: false,
+            passthrough: false,
+            xattr: true,
+            acl: true,
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
 use crate::fuse::Session;
 use crate::ops::Union;
+use crate::sys::creds::administers_machine;
 use crate::sys::mount::{self, FuseMountOptions, MountError, MountId};
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
@@ -141,6 +142,7 @@ impl Place {
 impl Live {
     fn start(config: &MountConfig) -> Result<Self, Failure> {
         let mountpoint = checked_mountpoint(&config.mountpoint)?;
+        check_passthrough(config.session.passthrough)?;
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
         let union = Union::open(&config.union, mountpoint.as_deref())?;
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
@@ -202,6 +204,15 @@ impl Drop for Live {
             log::warn!("umount '{}': {error}", place.mountpoint.display());
         }
     }
+}
+
+/// Refuses what the kernel would refuse for each single file.
+fn check_passthrough(wanted: bool) -> Result<(), SetupError> {
+    if wanted && !administers_machine() {
+        let problem = "needs CAP_SYS_ADMIN in the initial user namespace";
+        return Err(SetupError::new("passthrough", None, problem, "mount as root, or without this option"));
+    }
+    Ok(())
 }
 
 /// Checks and resolves the mountpoint. `None`: it is a connection that was mounted by somebody else.

@@ -264,6 +264,8 @@ pub struct FsUsage {
     pub fragment: u32,
     /// Longest name in bytes.
     pub name_max: u32,
+    /// Reading a file may change its access time.
+    pub access_times: bool,
 }
 
 /// A name in a directory: bytes, never empty, no `/`, not `.` or `..`.

@@ -118,6 +118,27 @@ fn layers_that_cannot_be_used() {
     names_all(&file, &["lowerdir", "file"]);
 }
 
+/// Whoever has no rights over the machine: a user namespace of our own, where that is allowed.
+#[test]
+fn passthrough_without_the_rights_for_it() {
+    let place = Place::new();
+    let unshare = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.current_dir(place.0.path()).arg("-Ur").args(args).timeout(std::time::Duration::from_secs(30));
+        command
+    };
+    if !unshare(&["true"]).output().is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: passthrough_without_the_rights_for_it: no user namespaces here");
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_unionfuse");
+    let mount = ["mount", "--lower", "l1", "--upper", "u", "-o", "passthrough", "m"];
+    let said = place.command_fails(unshare(&[&[program], &mount[..]].concat()), MOUNT_FAILED);
+    assert!(said.contains("passthrough: needs CAP_SYS_ADMIN"), "{said}");
+    let both = place.fails(&["mount", "--lower", "l1", "-o", "passthrough,writeback", "m"], USAGE);
+    assert!(both.contains("'passthrough' and 'writeback'"), "{both}");
+}
+
 #[test]
 fn a_log_file_that_cannot_be_written() {
     let place = Place::new();

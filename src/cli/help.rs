@@ -73,9 +73,14 @@ warning.
 
  Requests:
   threads=N            threads that serve requests (default: by the machine)
+  follow[=on|off]      serve a client that is alone on its own processor
+                       (default: on)
   cache=SECONDS        how long the kernel may cache names and attributes
                        (default: forever, as all changes come through it)
   writeback[=on|off]   gather small writes in the kernel (default: off)
+  passthrough[=on|off] let the kernel read and write files of the upper
+                       directory by itself; root only, Linux 6.9, not with
+                       writeback (default: off)
   noacl                no POSIX ACLs
   noxattr              no extended attributes";
 

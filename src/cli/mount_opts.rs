@@ -144,8 +144,10 @@ impl MountOpts {
     fn session_option(&mut self, option: RawOption<'_>) -> Result<bool, UsageError> {
         match option.name {
             b"threads" => self.session.threads = threads(option)?,
+            b"follow" => self.session.follow = option.value.is_none() || switch(option)?,
             b"cache" => self.session.cache_seconds = cache_seconds(option)?,
             b"writeback" => self.session.writeback = option.value.is_none() || switch(option)?,
+            b"passthrough" => self.session.passthrough = option.value.is_none() || switch(option)?,
             b"acl" => self.session.acl = flag(option)?,
             b"noacl" => self.session.acl = !flag(option)?,
             b"noxattr" | b"noxattrs" => self.session.xattr = !flag(option)?,

@@ -49,7 +49,7 @@ impl Request {
     /// Fills in the defaults.
     ///
     /// # Errors
-    /// Without a lower layer.
+    /// Without a lower layer, and for options that exclude each other.
     pub fn into_invocation(mut self) -> Result<Invocation, UsageError> {
         if self.opts.remount {
             let command = Command::Remount { mountpoint: self.mountpoint, flags: self.opts.flags };
@@ -60,6 +60,11 @@ impl Request {
                 Form::Subcommand => "no lower directory: add '--lower DIR'",
                 _ => "no lower directory: add '-o lowerdir=DIR' (see 'unionfuse --help')",
             }));
+        }
+        if self.opts.session.passthrough && self.opts.session.writeback {
+            return Err(UsageError::new(
+                "options 'passthrough' and 'writeback' exclude each other: what is passed through is not gathered",
+            ));
         }
         if self.opts.upper.is_none() && self.opts.work.take().is_some() {
             self.opts

@@ -16,11 +16,13 @@ use fuser::{
 };
 
 use super::answer::{reply_empty, reply_sized, run};
+use super::follow::{Follow, Turn, turn};
+use super::passthrough::{self, Access, Passthrough, Way};
 use super::{convert, ioctl};
 use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::ops::Union;
-use crate::types::{Entry, Kind, RenameMode, SetAttr};
+use crate::types::{Attr, Caller, Entry, Kind, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
 const MAX_WRITE: u32 = 1 << 20;
@@ -38,13 +40,26 @@ pub(super) struct Adapter {
     config: SessionConfig,
     ttl: Duration,
     notifier: Arc<OnceLock<Notifier>>,
+    follow: Option<Arc<Follow>>,
+    passthrough: Option<Passthrough>,
 }
 
 impl Adapter {
     /// `notifier` is filled in once there is a session to have one.
-    pub(super) fn new(union: Arc<Union>, config: SessionConfig, notifier: Arc<OnceLock<Notifier>>) -> Self {
+    pub(super) fn new(
+        union: Arc<Union>,
+        config: SessionConfig,
+        notifier: Arc<OnceLock<Notifier>>,
+        follow: Option<Follow>,
+    ) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
-        Self { union, config, ttl, notifier }
+        let passthrough = config.passthrough.then(Passthrough::default);
+        Self { union, config, ttl, notifier, follow: follow.map(Arc::new), passthrough }
+    }
+
+    /// To be held until the request is answered.
+    fn turn(&self, request: &Request) -> Turn<'_> {
+        turn(self.follow.as_ref(), request.pid())
     }
 
     /// Lets the kernel ask for the mode again before it runs the file: after a write it asks for size and times only, and
@@ -74,9 +89,32 @@ impl Adapter {
         }
     }
 
+    /// How long the kernel may keep attributes.
+    fn lifetime(&self, attr: &Attr) -> Duration {
+        self.passthrough.as_ref().map_or(self.ttl, |open| open.lifetime(attr.node, self.ttl))
+    }
+
+    /// Opens a file in the layers.
+    fn open_through(
+        &self,
+        open: &Passthrough,
+        caller: Caller,
+        ino: INodeNo,
+        access: Access,
+        reply: &ReplyOpen,
+    ) -> Result<Way> {
+        let node = convert::node(ino);
+        let mode_changed = access.empties && self.union.empty(caller, node)?;
+        let seen_before = !open.changes_unseen(node);
+        let way = open.open(&self.union, node, access, |file| reply.open_backing(file))?;
+        // What the kernel remembers of the file is from a time when it could not change unseen.
+        self.mode_changed(ino, mode_changed || (seen_before && open.changes_unseen(node)));
+        Ok(way)
+    }
+
     fn reply_entry(&self, outcome: Result<Entry, Errno>, reply: ReplyEntry) {
         match outcome {
-            Ok(entry) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
+            Ok(entry) => reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -85,7 +123,6 @@ impl Adapter {
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA
@@ -93,6 +130,11 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        if self.passthrough.is_some() {
+            passthrough::negotiate(config)?;
+        } else {
+            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
+        }
         if self.config.acl {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
@@ -109,9 +151,12 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req);
         match run("lookup", parent, || self.union.lookup(convert::node(parent), name)) {
-            Ok(Some(entry)) => reply.entry(&self.ttl, &convert::attr(&entry.attr), Generation(0)),
+            Ok(Some(entry)) => {
+                reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0))
+            }
             Ok(None) => reply.entry(&self.ttl, &convert::nothing(), Generation(0)),
             Err(errno) => reply.error(errno),
         }
@@ -125,9 +170,10 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turn(req);
         match run("getattr", ino, || self.union.getattr(convert::node(ino))) {
-            Ok(attr) => reply.attr(&self.ttl, &convert::attr(&attr)),
+            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -142,7 +188,7 @@ impl Filesystem for Adapter {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         _fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -150,6 +196,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _turn = self.turn(req);
         let change = SetAttr {
             perm: mode,
             uid,
@@ -158,14 +205,19 @@ impl Filesystem for Adapter {
             atime: atime.map(convert::new_time),
             mtime: mtime.map(convert::new_time),
         };
-        match run("setattr", ino, || self.union.setattr(convert::caller(req, 0), convert::node(ino), change))
-        {
-            Ok(attr) => reply.attr(&self.ttl, &convert::attr(&attr)),
+        let (caller, node) = (convert::caller(req, 0), convert::node(ino));
+        let outcome = run("setattr", ino, || match convert::flushed_time(change, ctime) {
+            Some(mtime) if self.config.writeback => self.union.flush_time(caller, node, mtime),
+            _ => self.union.setattr(caller, node, change),
+        });
+        match outcome {
+            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
             Err(errno) => reply.error(errno),
         }
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _turn = self.turn(req);
         match run("readlink", ino, || self.union.read_link(convert::node(ino))) {
             Ok(target) => reply.data(target.as_encoded_bytes()),
             Err(errno) => reply.error(errno),
@@ -182,6 +234,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turn(req);
         let caller = convert::caller(req, umask);
         let kind = Kind::from_mode(mode);
         let outcome = run("mknod", parent, || {
@@ -191,12 +244,14 @@ impl Filesystem for Adapter {
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let _turn = self.turn(req);
         let caller = convert::caller(req, umask);
         let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
         self.reply_entry(outcome, reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let _turn = self.turn(req);
         let caller = convert::caller(req, 0);
         let outcome = run("symlink", parent, || {
             self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
@@ -204,17 +259,19 @@ impl Filesystem for Adapter {
         self.reply_entry(outcome, reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
         reply_empty(run("unlink", parent, || self.union.unlink(convert::node(parent), name)), reply);
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
         reply_empty(run("rmdir", parent, || self.union.rmdir(convert::node(parent), name)), reply);
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -222,6 +279,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn(req);
         let mode = if flags.is_empty() {
             RenameMode::Replace
         } else if flags == RenameFlags::RENAME_NOREPLACE {
@@ -243,20 +301,44 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req);
         let outcome =
             run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
         self.reply_entry(outcome, reply);
     }
 
     /// Refused once, after which the kernel opens files by itself and sends reads and writes by node.
-    fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
+        let _turn = self.turn(req);
+        let (caller, access) = (convert::caller(req, 0), Access::of(flags));
+        match run("open", ino, || self.open_through(open, caller, ino, access, &reply)) {
+            Ok(way) => way.reply_opened(reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn release(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turn(req);
+        if let Some(open) = &self.passthrough {
+            open.release(convert::node(ino), Access::of(flags));
+        }
+        reply.ok();
     }
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -265,6 +347,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _turn = self.turn(req);
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -289,9 +372,14 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _turn = self.turn(req);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let clear_set_id = kill.then(|| convert::caller(req, 0));
-        let outcome = run("write", ino, || self.union.write(convert::node(ino), offset, data, clear_set_id));
+        let node = convert::node(ino);
+        let outcome = run("write", ino, || match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            true if self.config.writeback => Ok((self.union.write_back(node, offset, data)?, false)),
+            _ => self.union.write(node, offset, data, clear_set_id),
+        });
         self.reply_written(ino, outcome, reply);
     }
 
@@ -307,7 +395,8 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
         reply_empty(run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)), reply);
     }
 
@@ -316,7 +405,8 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _turn = self.turn(req);
         let outcome = run("readdir", ino, || {
             self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
                 let kind = convert::file_type(entry.kind);
@@ -334,17 +424,18 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turn(req);
         let outcome = run("readdirplus", ino, || {
             self.union.read_dir(convert::node(ino), offset, true, &mut |entry| {
                 let ino = INodeNo(entry.node.0);
                 let (attr, ttl) = match &entry.attr {
-                    Some(attr) => (convert::attr(attr), self.ttl),
+                    Some(attr) => (convert::attr(attr), self.lifetime(attr)),
                     // The kernel takes only number and kind of `.` and `..`; anything else it has to look up.
                     None => {
                         let kind = convert::file_type(entry.kind);
@@ -367,7 +458,8 @@ impl Filesystem for Adapter {
         self.fsync(req, ino, fh, datasync, reply);
     }
 
-    fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turn(req);
         match run("statfs", ino, || self.union.statfs()) {
             Ok(usage) => reply.statfs(
                 usage.blocks,
@@ -393,6 +485,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -402,7 +495,8 @@ impl Filesystem for Adapter {
         reply_empty(outcome, reply);
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -411,6 +505,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -418,25 +513,38 @@ impl Filesystem for Adapter {
         reply_sized(run("listxattr", ino, || self.union.list_xattr(caller, convert::node(ino))), size, reply);
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
         reply_empty(run("removexattr", ino, || self.union.remove_xattr(convert::node(ino), name)), reply);
     }
 
-    /// Refused once: the kernel then makes a file by `mknod`, which with opens by itself is one request instead of two.
+    /// Refused once where the kernel opens by itself: it then makes a file by `mknod`, which is one request instead of two.
     fn create(
         &self,
-        _req: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _flags: i32,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
-        reply.error(Errno::ENOSYS);
+        let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, umask);
+        let outcome = run("create", parent, || {
+            let attr = self.union.mknod(caller, convert::node(parent), name, Kind::File, mode, 0)?.attr;
+            let access = Access::of(OpenFlags(flags));
+            let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
+            way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
+        });
+        match outcome {
+            Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn fallocate(
@@ -449,6 +557,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turn(req);
         let caller = convert::caller(req, 0);
         let outcome =
             run("fallocate", ino, || self.union.allocate(caller, convert::node(ino), mode, offset, length));
@@ -478,13 +587,14 @@ impl Filesystem for Adapter {
 
     fn lseek(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let _turn = self.turn(req);
         let (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) = (u64::try_from(offset), whence) else {
             return reply.error(Errno::EINVAL);
         };

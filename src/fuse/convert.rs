@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fuser::{FileAttr, FileType, INodeNo, Request, TimeOrNow};
 
 use crate::error::Error;
-use crate::types::{Attr, Caller, Kind, NewTime, NodeId, Time};
+use crate::types::{Attr, Caller, Kind, NewTime, NodeId, SetAttr, Time};
 
 pub(super) fn node(ino: INodeNo) -> NodeId {
     NodeId(ino.0)
@@ -83,6 +83,17 @@ pub(super) fn new_time(time: TimeOrNow) -> NewTime {
     match time {
         TimeOrNow::Now => NewTime::Now,
         TimeOrNow::SpecificTime(time) => NewTime::At(from_fuser(time)),
+    }
+}
+
+/// The time of modification, if `change` is how the kernel flushes the times that its writeback cache has kept: nothing else
+/// comes with a time of change and nothing but it (`fuse_flush_times` in fs/fuse/dir.c).
+pub(super) fn flushed_time(change: SetAttr, ctime: Option<SystemTime>) -> Option<Time> {
+    match change.mtime {
+        Some(NewTime::At(mtime)) if ctime.is_some() => {
+            (SetAttr { mtime: None, ..change } == SetAttr::default()).then_some(mtime)
+        }
+        _ => None,
     }
 }
 

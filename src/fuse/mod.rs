@@ -3,7 +3,9 @@
 mod adapter;
 mod answer;
 mod convert;
+mod follow;
 mod ioctl;
+mod passthrough;
 mod session;
 
 pub use session::Session;

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use fuser::SessionACL;
 
 use super::adapter::Adapter;
+use super::follow::Follow;
 use crate::config::SessionConfig;
 use crate::ops::Union;
 
@@ -23,15 +24,24 @@ impl Session {
     /// Greets the kernel on `device`, a mounted `/dev/fuse` descriptor, and agrees on what it may cache.
     ///
     /// # Errors
-    /// When the kernel is too old (Linux 5.4 is enough) or the mount is gone already.
+    /// When the kernel is too old (Linux 5.4 is enough, but not for `passthrough`) or the mount is gone already. Nothing that
+    /// was made to open the union is left then.
     pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let mut options = fuser::Config::default();
-        options.n_threads = Some(if config.threads == 0 { DEFAULT_THREADS } else { config.threads });
+        let threads = if config.threads == 0 { DEFAULT_THREADS } else { config.threads };
+        let follow = if config.follow && threads > 1 { Follow::new(device.try_clone()?) } else { None };
+        options.n_threads = Some(threads + usize::from(follow.is_some()));
         let notifier = Arc::new(OnceLock::new());
         let union = Arc::new(union);
-        let adapter = Adapter::new(union.clone(), *config, notifier.clone());
+        let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
-        let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
+        let inner = match fuser::Session::from_fd(adapter, device, SessionACL::All, options) {
+            Ok(inner) => inner,
+            Err(error) => {
+                Arc::into_inner(union).into_iter().for_each(Union::undo_open);
+                return Err(error);
+            }
+        };
         notifier.get_or_init(|| inner.notifier());
         Ok(Self { inner, union })
     }

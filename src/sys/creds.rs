@@ -65,6 +65,12 @@ pub fn in_initial_user_namespace() -> bool {
     })
 }
 
+/// Whether this process administers the machine: `CAP_SYS_ADMIN` in the initial user namespace.
+pub fn administers_machine() -> bool {
+    in_initial_user_namespace()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
 /// The supplementary groups of a process, as `/proc` shows them; `None` when it cannot be seen.
 pub fn groups_of(pid: u32) -> Option<Vec<u32>> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom};
+use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom, StatVfsMountFlags};
 use rustix::io::{self, Errno};
 
 use super::{Error, Result};
@@ -104,6 +104,7 @@ pub fn usage(fd: BorrowedFd<'_>) -> Result<FsUsage> {
         block: raw.f_bsize as u32,
         fragment: raw.f_frsize as u32,
         name_max: raw.f_namemax as u32,
+        access_times: !raw.f_flag.intersects(StatVfsMountFlags::RDONLY | StatVfsMountFlags::NOATIME),
     })
 }
 

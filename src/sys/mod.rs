@@ -13,6 +13,7 @@ pub mod ioctl;
 pub mod mount;
 pub mod namei;
 pub mod process;
+pub mod sched;
 pub mod xattr;
 
 pub use at::At;

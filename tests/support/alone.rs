@@ -1,6 +1,6 @@
 //! Our mount without an oracle.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::area::Area;
 use super::layer::Layer;
@@ -19,12 +19,17 @@ pub struct Alone {
 impl Alone {
     /// The union of `lowers` (top-most first) under `upper`.
     pub fn new(lowers: &[Layer], upper: &Layer) -> Alone {
+        Alone::prepared(lowers, upper, |_| ())
+    }
+
+    /// The union of a stack that `prepare` has changed.
+    pub fn prepared(lowers: &[Layer], upper: &Layer, prepare: impl FnOnce(&mut Stack)) -> Alone {
         let area = Area::new();
         let watchdog = Watchdog::over(area.path());
-        let dirs: Vec<PathBuf> = (0..lowers.len()).map(|i| area.dir(&format!("l{i}"))).collect();
-        lowers.iter().zip(&dirs).for_each(|(layer, dir)| layer.build(dir));
-        let stack = fresh_stack(&area.dir("alone"), &dirs);
+        let dirs = area.build_lowers(lowers);
+        let mut stack = fresh_stack(&area.dir("alone"), &dirs);
         upper.build(&stack.upper.as_ref().expect("fresh stacks are writable").0);
+        prepare(&mut stack);
         let mut alone = Alone { stack, mount: None, _watchdog: watchdog, _area: area };
         alone.mount();
         alone

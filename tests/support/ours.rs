@@ -41,12 +41,23 @@ impl Subject for Ours {
 pub fn command(stack: &Stack) -> Command {
     // The built binary may lie where a plain user cannot reach it; scripts/test-rootless then points to a copy.
     let built = || env!("CARGO_BIN_EXE_unionfuse").into();
-    let mut command = Command::new(std::env::var_os("UNIONFUSE_TEST_BINARY").unwrap_or_else(built));
+    let program = std::env::var_os("UNIONFUSE_TEST_BINARY").unwrap_or_else(built);
+    let mut command = match stack.descriptors {
+        None => Command::new(program),
+        Some(limit) => {
+            let mut limited = Command::new("prlimit");
+            limited.arg(format!("--nofile={limit}:{limit}")).arg(program);
+            limited
+        }
+    };
     command.arg("mount").arg("--lower").arg(joined(&stack.lowers));
     if let Some((upper, work)) = &stack.upper {
         command.arg("--upper").arg(upper).arg("--work").arg(work);
     }
     if let Ok(options) = std::env::var("UNIONFUSE_TEST_OPTIONS") {
+        command.arg("-o").arg(options);
+    }
+    if let Some(options) = stack.options {
         command.arg("-o").arg(options);
     }
     command.arg(&stack.point).env(MARK, &stack.point).stdin(Stdio::null()).stdout(Stdio::null());

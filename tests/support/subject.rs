@@ -16,6 +16,10 @@ pub struct Stack {
     /// The writable layer and its work directory.
     pub upper: Option<(PathBuf, PathBuf)>,
     pub point: PathBuf,
+    /// What our mount is asked for with `-o`, besides what the run asks for.
+    pub options: Option<&'static str>,
+    /// The most descriptors our daemon may have.
+    pub descriptors: Option<u32>,
 }
 
 /// One way to make a union out of a stack of layers.
@@ -68,5 +72,11 @@ pub fn fresh_stack(home: &Path, lowers: &[PathBuf]) -> Stack {
         std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("mkdir {}: {e}", path.display()));
         path
     };
-    Stack { lowers: lowers.to_vec(), upper: Some((dir("upper"), dir("work"))), point: dir("mnt") }
+    Stack {
+        lowers: lowers.to_vec(),
+        upper: Some((dir("upper"), dir("work"))),
+        point: dir("mnt"),
+        options: None,
+        descriptors: None,
+    }
 }

@@ -26,13 +26,25 @@ fn flags_of_the_mount() {
 
 #[test]
 fn requests() {
-    let session = with_options("threads=3,cache=60,writeback,noacl,noxattr").session;
-    let expected =
-        SessionConfig { threads: 3, cache_seconds: Some(60), writeback: true, xattr: false, acl: false };
+    let session = with_options("threads=3,follow=off,cache=60,writeback,noacl,noxattr").session;
+    let expected = SessionConfig {
+        threads: 3,
+        follow: false,
+        cache_seconds: Some(60),
+        writeback: true,
+        passthrough: false,
+        xattr: false,
+        acl: false,
+    };
     assert_eq!(session, expected);
-    let session = with_options("cache=60,cache=forever,writeback,writeback=off,noacl,acl").session;
+    let session =
+        with_options("follow=off,follow,cache=60,cache=forever,writeback,writeback=off,noacl,acl").session;
     assert_eq!(session, SessionConfig::default());
     assert!(with_options("writeback=on").session.writeback);
+    for options in ["passthrough", "passthrough=on", "writeback,passthrough=off,writeback=off,passthrough"] {
+        assert!(with_options(options).session.passthrough, "{options}");
+    }
+    assert_eq!(with_options("passthrough,passthrough=off").session, SessionConfig::default());
     assert_eq!(mount(&["unionfuse", "-s", "-o", "lowerdir=/l", "/m"]).session.threads, 1);
 }
 
@@ -89,6 +101,14 @@ fn warnings_name_the_option() {
 }
 
 #[test]
+fn options_that_exclude_each_other() {
+    for options in ["passthrough,writeback", "writeback=on,passthrough=on"] {
+        let error = run(&["unionfuse", "-o", "lowerdir=/l", "-o", options, "/m"]).unwrap_err();
+        assert!(error.contains("'passthrough'") && error.contains("'writeback'"), "{error}");
+    }
+}
+
+#[test]
 fn bad_values_name_option_and_value() {
     for bad in [
         "redirect_dir=maybe",
@@ -97,6 +117,8 @@ fn bad_values_name_option_and_value() {
         "metacopy=x",
         "fsync=sometimes",
         "writeback=x",
+        "passthrough=x",
+        "follow=x",
         "threads=-1",
         "threads=many",
         "threads=100000",

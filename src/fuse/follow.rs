@@ -1,0 +1,372 @@
+//! Serving a lone client on its own processor.
+//!
+//! A request wakes a thread of ours, and its answer wakes the client: when both run on one processor that costs two context
+//! switches, and when they do not, two interrupts to a processor that has gone to sleep meanwhile. The scheduler wakes
+//! whom it can on an idle processor, so it never lets the two meet by itself. It does when the one that wakes is of the class
+//! `SCHED_IDLE`, for then the processor counts as idle (`sched_idle_cpu` in kernel/sched/fair.c). On two virtual processors an
+//! untar takes 0.6 of the time (docs/performance.md).
+//!
+//! So, while one client alone sends many requests, one thread of that class, the *follower*, answers on the client's
+//! processor, and the others stand by: one of them looks every two milliseconds whether requests are being answered,
+//! since a busy machine may leave the follower little time. As soon as there is another client, a standstill or a pause,
+//! everyone serves again, and the follower rests: a plain user's thread that has been of that class stays so.
+
+mod streak;
+mod watched;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use self::streak::Streak;
+use self::watched::Watched;
+use crate::sys::sched::{CpuSet, Thread};
+
+/// How often the follower is watched.
+const WATCH: Duration = Duration::from_millis(2);
+
+/// After so many looks at a follower that waits for the disk while there are other requests, everyone serves again.
+const BLOCKED: u32 = 1;
+
+/// After so many looks at one that does not get to run, too: more than the time slice of another thread, since any thread has
+/// to wait for that.
+const STARVED: u32 = 5;
+
+/// After so many looks without a request everyone serves again.
+const IDLE: u32 = 50;
+
+/// So many requests of others end it, if they come among [`FORGIVEN_AFTER`] ones.
+const STRANGERS: u32 = 4;
+const FORGIVEN_AFTER: u32 = 256;
+
+/// The follower asks for the client's processor once in so many requests (5 microseconds).
+const LOOK_EVERY: u32 = 8;
+
+/// How long nobody is followed after it ended; longer if it ended because the follower did not get to run.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_STARVED: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a resting follower makes sure that there is still a mount, should nobody have told it.
+const STILL_MOUNTED: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Server,
+    Follower,
+}
+
+thread_local! {
+    static ROLE: Cell<Role> = const { Cell::new(Role::Server) };
+    static LAST_WORD: RefCell<Option<LastWord>> = const { RefCell::new(None) };
+}
+
+/// Tells the threads that wait when one that serves has ended: they end together, with the mount.
+struct LastWord(Weak<Follow>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(follow) = self.0.upgrade() {
+            follow.end(&mut follow.state.lock());
+        }
+    }
+}
+
+/// Who is followed, by whom, and who stands by.
+pub(super) struct Follow {
+    device: OwnedFd,
+    everywhere: CpuSet,
+    begun: Instant,
+    streak: Streak,
+    /// Whether the follower alone serves. Changed under the lock of `state`.
+    following: AtomicBool,
+    /// Whether the follower is at work on a request.
+    busy: AtomicBool,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    trail: Option<Trail>,
+    follower: Option<Follower>,
+    watched: bool,
+    ended: bool,
+    not_before: Instant,
+    pause: Duration,
+}
+
+/// The thread that follows, from the first time on.
+struct Follower {
+    thread: Thread,
+    watched: Watched,
+}
+
+/// One client being followed.
+struct Trail {
+    client: Watched,
+    processor: Option<usize>,
+    answered: u32,
+    moves: u32,
+    strangers: u32,
+    watch: Watch,
+}
+
+/// What the one that stands by has seen.
+#[derive(Default)]
+struct Watch {
+    answered: u32,
+    looks: u32,
+    starving: u32,
+    others: u32,
+}
+
+/// One request, from its arrival until after its answer.
+pub(super) struct Turn<'a> {
+    follow: Option<&'a Follow>,
+    client: u32,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(follow) = self.follow {
+            follow.answered(self.client);
+        }
+    }
+}
+
+/// The beginning of a request of the thread `client`; the end of it may be a long wait.
+pub(super) fn turn(follow: Option<&Arc<Follow>>, client: u32) -> Turn<'_> {
+    if let Some(follow) = follow {
+        LAST_WORD.with_borrow_mut(|word| {
+            word.get_or_insert_with(|| LastWord(Arc::downgrade(follow)));
+        });
+        if ROLE.get() == Role::Follower {
+            follow.busy.store(true, Ordering::Relaxed);
+        }
+    }
+    Turn { follow: follow.map(Arc::as_ref), client }
+}
+
+impl Follow {
+    /// For requests that come from `device`; `None` where there is but one processor, or no telling them apart.
+    pub(super) fn new(device: OwnedFd) -> Option<Self> {
+        let everywhere = Thread::current().processors().ok().filter(|all| all.count() > 1)?;
+        let now = Instant::now();
+        Some(Self {
+            device,
+            everywhere,
+            begun: now,
+            streak: Streak::default(),
+            following: AtomicBool::new(false),
+            busy: AtomicBool::new(false),
+            state: Mutex::new(State {
+                trail: None,
+                follower: None,
+                watched: false,
+                ended: false,
+                not_before: now,
+                pause: PAUSE,
+            }),
+            changed: Condvar::new(),
+        })
+    }
+
+    fn answered(&self, client: u32) {
+        match (ROLE.get(), self.following.load(Ordering::Acquire)) {
+            (Role::Server, false) => self.serve(client),
+            (Role::Server, true) => self.stand_by(),
+            (Role::Follower, following) => {
+                self.busy.store(false, Ordering::Relaxed);
+                if !following || !self.keep_following(client) {
+                    self.rest();
+                }
+            }
+        }
+    }
+
+    fn serve(&self, client: u32) {
+        if self.streak.note(client, || self.begun.elapsed().as_nanos() as u64) && self.begin(client) {
+            self.stand_by();
+        }
+    }
+
+    /// Starts to follow `client`, if that is possible. The first time, the calling thread becomes the follower.
+    fn begin(&self, client: u32) -> bool {
+        let mut state = self.state.lock();
+        if self.following.load(Ordering::Relaxed) || state.ended || Instant::now() < state.not_before {
+            return false;
+        }
+        let first = state.follower.is_none() && Self::appoint(&mut state);
+        let willing = state.follower.as_ref().is_some_and(|follower| follower.thread.yield_to_all().is_ok());
+        let Some(client) = Watched::find(client).filter(|_| willing) else {
+            state.not_before = Instant::now() + PAUSE_MAX;
+            return false;
+        };
+        log::debug!("following thread {}", client.thread());
+        state.trail = Some(Trail {
+            client,
+            processor: None,
+            answered: 0,
+            moves: 0,
+            strangers: 0,
+            watch: Watch::default(),
+        });
+        self.following.store(true, Ordering::Release);
+        self.changed.notify_all();
+        !first
+    }
+
+    /// Makes the calling thread the follower, if the kernel tells whether it gets to run.
+    fn appoint(state: &mut State) -> bool {
+        let thread = Thread::current();
+        let Some(watched) = Watched::find(thread.number()) else { return false };
+        state.follower = Some(Follower { thread, watched });
+        ROLE.set(Role::Follower);
+        true
+    }
+
+    /// After an answer of the follower: whether it goes on.
+    fn keep_following(&self, client: u32) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(trail) = &mut state.trail else { return false };
+        trail.answered = trail.answered.wrapping_add(1);
+        if client != trail.client.thread() && client != 0 {
+            trail.strangers += 1;
+        }
+        if trail.strangers >= STRANGERS {
+            self.spread(state, "there are other clients", PAUSE);
+            return false;
+        }
+        if trail.answered % FORGIVEN_AFTER == 0 {
+            trail.strangers = 0;
+        }
+        if trail.answered % LOOK_EVERY == 1 && !trail.go_along() {
+            self.spread(state, "its client is gone", PAUSE);
+            return false;
+        }
+        true
+    }
+
+    /// Waits while someone is followed, and watches that requests are answered.
+    fn stand_by(&self) {
+        let mut state = self.state.lock();
+        let mut away_from = None;
+        while self.following.load(Ordering::Relaxed) && !state.ended {
+            if state.watched {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            let client_on = state.trail.as_ref().and_then(|trail| trail.processor);
+            if client_on != away_from && self.keep_away_from(client_on) {
+                away_from = client_on;
+            }
+            state.watched = true;
+            self.changed.wait_for(&mut state, WATCH);
+            state.watched = false;
+            self.watch(&mut state);
+        }
+        drop(state);
+        if away_from.is_some() {
+            self.keep_away_from(None);
+        }
+    }
+
+    /// Keeps the calling thread off the processor of the client, which would leave it for one that is idle.
+    fn keep_away_from(&self, processor: Option<usize>) -> bool {
+        let mut elsewhere = self.everywhere;
+        if let Some(processor) = processor {
+            elsewhere.unset(processor);
+        }
+        Thread::current().keep_to(&elsewhere).is_ok()
+    }
+
+    fn watch(&self, state: &mut MutexGuard<'_, State>) {
+        let state = &mut **state;
+        let Some(trail) = &mut state.trail else { return };
+        let watch = &mut trail.watch;
+        if watch.answered != trail.answered {
+            *watch = Watch { answered: trail.answered, ..Watch::default() };
+            return;
+        }
+        watch.looks += 1;
+        if state.follower.as_ref().is_some_and(|follower| follower.watched.is_runnable()) {
+            watch.starving += 1;
+        } else if self.waiting(PollFlags::IN) {
+            watch.others += 1;
+        }
+        if watch.starving >= STARVED {
+            let pause = (state.pause * 2).clamp(PAUSE_STARVED, PAUSE_MAX);
+            self.spread(state, "the processor is busy", pause);
+        } else if watch.others >= BLOCKED {
+            self.spread(state, "other requests wait", PAUSE);
+        } else if watch.looks >= IDLE && !self.busy.load(Ordering::Relaxed) {
+            self.spread(state, "it pauses", PAUSE);
+        }
+    }
+
+    /// Lets everyone serve again.
+    fn spread(&self, state: &mut State, why: &str, pause: Duration) {
+        if let Some(trail) = state.trail.take() {
+            let Trail { answered, moves, client, .. } = trail;
+            log::debug!(
+                "followed thread {} for {answered} requests to {moves} places: {why}",
+                client.thread()
+            );
+        }
+        state.pause = pause;
+        state.not_before = Instant::now() + pause;
+        self.following.store(false, Ordering::Release);
+        if let Some(Follower { thread, .. }) = state.follower {
+            // A request it has in hand should be answered soon. Not to be given its class back is what a plain user expects,
+            // and not to be let onto a processor that has gone offline does no harm either.
+            let _ = thread.keep_to(&self.everywhere);
+            let _ = thread.run_normally();
+        }
+        self.changed.notify_all();
+    }
+
+    /// The follower waits until it is needed again.
+    fn rest(&self) {
+        let mut state = self.state.lock();
+        while !self.following.load(Ordering::Relaxed) && !state.ended {
+            if self.changed.wait_for(&mut state, STILL_MOUNTED).timed_out()
+                && self.waiting(PollFlags::empty())
+            {
+                return;
+            }
+        }
+    }
+
+    fn end(&self, state: &mut State) {
+        state.ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the device has what is in `flags` to be read, or is no longer mounted.
+    fn waiting(&self, flags: PollFlags) -> bool {
+        poll(&mut [PollFd::new(&self.device, flags)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
+    }
+}
+
+impl Trail {
+    /// Moves the calling thread to where the client is; whether that was possible.
+    fn go_along(&mut self) -> bool {
+        let Some(processor) = self.client.processor().filter(|number| *number < CpuSet::MAX_CPU) else {
+            return false;
+        };
+        if self.processor == Some(processor) {
+            return true;
+        }
+        self.processor = Some(processor);
+        self.moves = self.moves.wrapping_add(1);
+        let mut here = CpuSet::new();
+        here.set(processor);
+        Thread::current().keep_to(&here).is_ok()
+    }
+}
