@@ -63,9 +63,10 @@ impl Union {
     fn make(&self, caller: Caller, parent: NodeId, name: &OsStr, object: Object<'_>) -> Result<Entry> {
         let (node, _) = self.dir_node(parent)?;
         self.check_new_name(&node, name)?;
-        let dir = self.ensure_upper_dir(&node)?;
+        self.ensure_upper_dir(&node)?;
         let name: Arc<OsStr> = Arc::from(name);
         let _gates = locks::lock(&[&node]);
+        let dir = self.upper_dir(&node)?;
         let over_whiteout = self.check_free(&node, &name)?;
         let object = self.masked(object, caller, &node, &dir)?;
         if over_whiteout {

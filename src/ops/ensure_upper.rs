@@ -74,17 +74,20 @@ impl Union {
     /// Copies a file up; `false` when its name changed meanwhile.
     fn try_copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<bool> {
         let link = node.link();
-        let parent = link.as_ref().map(|link| self.ensure_upper_dir(&link.parent)).transpose()?;
+        if let Some(link) = &link {
+            self.ensure_upper_dir(&link.parent)?;
+        }
         let _gates = locks::lock(&[node]);
         let lower = match &node.state.read().body {
             Body::Lower(lower) => lower.clone(),
             _ => return Ok(true),
         };
-        match (link, parent, node.link()) {
-            (Some(link), Some(parent), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
+        match (link, node.link()) {
+            (Some(link), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
+                let parent = self.upper_dir(&link.parent)?;
                 self.copy_up_file(node, &lower, Some((&link, &parent)), extent)?;
             }
-            (None, _, None) => self.copy_up_file(node, &lower, None, extent)?,
+            (None, None) => self.copy_up_file(node, &lower, None, extent)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -105,7 +108,8 @@ impl Union {
         Ok(())
     }
 
-    /// The directory's upper part, made when it has none.
+    /// The directory's upper part, made when it has none. Until the directory's gate is held it may yet be replaced: take
+    /// [`Union::upper_dir`] then.
     pub(super) fn ensure_upper_dir(&self, node: &Arc<Node>) -> Result<UpperDir> {
         self.upper()?;
         let mut chain = vec![node.clone()];

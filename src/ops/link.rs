@@ -42,9 +42,10 @@ impl Union {
             return Err(Error::refused(Errno::NOENT, "the file was removed"));
         }
         self.ensure_upper(&node, Extent::All)?;
-        let dir = self.ensure_upper_dir(&parent)?;
+        self.ensure_upper_dir(&parent)?;
         let name: Arc<OsStr> = Arc::from(new_name);
         let gates = locks::lock(&[&parent, &node]);
+        let dir = self.upper_dir(&parent)?;
         let over_whiteout = self.check_free(&parent, &name)?;
         if let Some(entry) = node.index_entry() {
             self.note_links(&entry)?;
@@ -104,8 +105,9 @@ impl Union {
         parent: &Arc<Node>,
         name: &Arc<OsStr>,
     ) -> Result<()> {
-        let dir = self.ensure_upper_dir(parent)?;
+        self.ensure_upper_dir(parent)?;
         let _gates = locks::lock(&[parent, node]);
+        let dir = self.upper_dir(parent)?;
         if self.store.stat(dir.at(name))?.is_some() {
             return Ok(());
         }

@@ -12,9 +12,11 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::stands_for;
 use crate::error::{Error, Result};
+use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
-use crate::types::{NodeId, RealId, Stat};
+use crate::namespace::walk::DirStack;
+use crate::types::{NodeId, Stat};
 
 /// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -69,9 +71,10 @@ impl Union {
         if victim.is_dir() {
             return Err(Error::refused(Errno::ISDIR, "is a directory"));
         }
-        let dir = self.ensure_upper_dir(parent)?;
+        self.ensure_upper_dir(parent)?;
         self.prepare_removal(&victim, parent, name)?;
         let _gates = locks::lock(&[parent, &victim]);
+        let dir = self.upper_dir(parent)?;
         let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
         if !stands_for(&located, &victim) {
             return Ok(None);
@@ -110,8 +113,9 @@ impl Union {
         if !victim.is_dir() {
             return Err(Error::refused(Errno::NOTDIR, "not a directory"));
         }
-        let dir = self.ensure_upper_dir(parent)?;
+        self.ensure_upper_dir(parent)?;
         let _gates = locks::lock(&[parent, &victim]);
+        let dir = self.upper_dir(parent)?;
         if !stands_for(&self.locate(parent, &self.dir_stack(parent)?, name)?, &victim) {
             return Ok(None);
         }
@@ -166,7 +170,7 @@ impl Union {
         Ok(adopted.map(|adopted| Borrowed { union: self, node: adopted.node }))
     }
 
-    pub(super) fn dir_stack(&self, node: &Node) -> Result<crate::namespace::walk::DirStack> {
+    pub(super) fn dir_stack(&self, node: &Node) -> Result<DirStack> {
         node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
     }
 
@@ -245,12 +249,23 @@ impl Union {
         }
     }
 
-    /// Puts an empty directory in the place of one of the upperdir, as the same node.
-    pub(super) fn empty_opaque_dir(&self, node: &Node, dir: &UpperDir, name: &OsStr) -> Result<RealId> {
+    /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty, as the same node.
+    /// What is to replace it may yet fail to, so it stays what it was: by its number too. The caller holds both gates.
+    pub(super) fn make_physically_empty(
+        &self,
+        node: &Node,
+        parent: &Node,
+        dir: &UpperDir,
+        name: &Arc<OsStr>,
+    ) -> Result<Arc<RealDir>> {
         let stat = self.store.stat(dir.at(name))?.ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
         let prepared = self.upper()?.staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(dir.at(name), &stat, prepared.at())?;
+        if let Some(origin) = self.origin_of_dir(node, dir.at(name))? {
+            self.set_mark(prepared.at(), "origin", &origin)?;
+            self.mark_impure(parent, dir)?;
+        }
         self.set_opaque(prepared.at())?;
         let empty = self.store.stat(prepared.at())?;
         let real = empty.ok_or(Error::refused(Errno::IO, "the emptied directory is gone"))?.real_id();
@@ -258,10 +273,19 @@ impl Union {
         self.table.renumber(real, node.id);
         let publish = || Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?);
         self.despite_mode(dir.at(name), publish).inspect_err(|_| self.table.unnumber(real))?;
-        Ok(real)
+        let upper = RealDir::child(&dir.real, name.clone(), real.ino);
+        // Before the old one's whiteouts are removed with it: a lookup that misses them must find that it was overtaken.
+        node.with_dir(|directory| {
+            directory.stack = DirStack { upper: Some(upper.clone()), lowers: Arc::new([]) };
+            directory.redirect = None;
+            directory.impure = false;
+            directory.copies += 1;
+        });
+        parent.with_dir(|directory| directory.copies += 1);
+        Ok(upper)
     }
 
-    pub(super) fn is_physically_empty(&self, dir: &crate::layer::dir::RealDir) -> Result<bool> {
+    pub(super) fn is_physically_empty(&self, dir: &RealDir) -> Result<bool> {
         let fd = self.dirs.open_for_reading(dir)?;
         let mut empty = true;
         self.store.read_dir(fd.as_fd(), 0, &mut |entry| {

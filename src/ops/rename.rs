@@ -16,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
-use crate::namespace::walk::DirStack;
 use crate::types::{NodeId, RenameMode};
 
 /// One end of a rename.
@@ -98,8 +97,8 @@ impl Union {
         to: (&Arc<Node>, &OsStr),
         mode: RenameMode,
     ) -> Result<Option<Vec<NodeId>>> {
-        let from = self.end(from.0.clone(), from.1)?;
-        let to = self.end(to.0.clone(), to.1)?;
+        let mut from = self.end(from.0.clone(), from.1)?;
+        let mut to = self.end(to.0.clone(), to.1)?;
         let source = from.node.as_ref().ok_or(Error::refused(Errno::NOENT, "no such name"))?;
         check(source, &from, &to, mode)?;
         if let Some(target) = &to.node
@@ -119,6 +118,7 @@ impl Union {
                 .flatten()
                 .collect();
         let _gates = locks::lock(&nodes);
+        (from.dir, to.dir) = (self.upper_dir(&from.parent)?, self.upper_dir(&to.parent)?);
         if self.rename_gated(source, &from, &to, mode)?.is_none() {
             return Ok(None);
         }
@@ -275,7 +275,7 @@ impl Union {
         };
         if !self.is_physically_empty(&upper)? {
             let held = self.dirs.open(&upper)?;
-            let emptied = self.make_physically_empty(target, to)?;
+            let emptied = self.make_physically_empty(target, &to.parent, &to.dir, &to.name)?;
             // Whoever is on the way into the old one finds that the directory was removed.
             upper.detach(held);
             self.table.unnumber(upper.real_id());
@@ -283,17 +283,6 @@ impl Union {
         }
         let held = self.dirs.open(&upper)?;
         Ok(Remains::Directory(upper, held))
-    }
-
-    /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty.
-    fn make_physically_empty(&self, target: &Arc<Node>, to: &End<'_>) -> Result<Arc<RealDir>> {
-        let real = self.empty_opaque_dir(target, &to.dir, &to.name)?;
-        let upper = RealDir::child(&to.dir.real, to.name.clone(), real.ino);
-        target.with_dir(|directory| {
-            directory.stack = DirStack { upper: Some(upper.clone()), lowers: Arc::new([]) };
-            directory.redirect = None;
-        });
-        Ok(upper)
     }
 
     fn execute(&self, plan: Plan, from: &End<'_>, to: &End<'_>) -> Result<()> {

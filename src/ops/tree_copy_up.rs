@@ -83,17 +83,25 @@ impl Union {
     /// Makes the number last that the directory has by its lower one. A directory of the upperdir that was merely merged with
     /// that one has no origin yet.
     fn record_dir_origin(&self, node: &Arc<Node>, dir: &UpperDir) -> Result<()> {
-        let lower = self.dir_stack(node)?.lowers.first().cloned();
-        let (Some(lower), Some(link)) = (lower, node.link()) else { return Ok(()) };
-        let fd = self.dirs.open(&lower)?;
-        let origin = self.origin_of(At::this(fd.as_fd()), &lower)?;
-        if let Some(origin) = origin
+        let Some(link) = node.link() else { return Ok(()) };
+        if let Some(origin) = self.origin_of_dir(node, dir.this())?
             && Marks::read(&*self.store, dir.this())?.origin.as_ref() != Some(&origin)
         {
             self.set_mark(dir.this(), "origin", &origin)?;
             self.mark_impure(&link.parent, &self.upper_dir(&link.parent)?)?;
         }
         Ok(())
+    }
+
+    /// The value of `overlay.origin` that gives a directory the number it has by its lower one, also after that is cut off.
+    pub(super) fn origin_of_dir(&self, node: &Node, upper: At<'_>) -> Result<Option<Vec<u8>>> {
+        match self.dir_stack(node)?.lowers.first() {
+            Some(lower) => {
+                let fd = self.dirs.open(lower)?;
+                self.origin_of(At::this(fd.as_fd()), lower)
+            }
+            None => Ok(Marks::read(&*self.store, upper)?.origin),
+        }
     }
 
     fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {

@@ -1,12 +1,14 @@
 //! Numbers: stable over copy-up, rename and remount, the same in listings, never shared by two live nodes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use rustix::io::Errno;
 use unionfuse::types::{NodeId, RenameMode};
 
 use super::harness::{Bench, errno, over, union};
 use super::layer::Layer;
-use super::store::Faulty;
+use super::store::{Fault, Faulty};
 
 #[test]
 fn of_lower_files_are_those_of_the_layer() {
@@ -212,4 +214,43 @@ fn survive_a_failed_copy_up_of_another_file() {
         assert_eq!(bench.text(format!("new{n}")).unwrap(), "new");
     }
     assert_eq!(bench.text_of(file).unwrap(), "lower");
+}
+
+/// A union with an `empty` directory that has to be emptied before `source` can replace it. With the numbers of that directory
+/// and of `f`.
+fn over_whiteouts() -> (Bench, Arc<Faulty>, [NodeId; 2]) {
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], upper| {
+        lower.file("empty/x", "").file("f", "");
+        upper.whiteout("empty/x").dir("source");
+    });
+    let store = Arc::new(Faulty::new());
+    bench.open_on(store.clone());
+    let numbers = ["empty", "f"].map(|path| bench.node(path).unwrap());
+    bench.forget_all();
+    (bench, store, numbers)
+}
+
+#[test]
+fn of_a_directory_that_is_not_replaced_after_all_stay() {
+    let (bench, store, _) = over_whiteouts();
+    store.arm(Fault::None);
+    bench.rename("source", "empty").unwrap();
+    let calls = store.disarm();
+    let renames: Vec<usize> = (0..calls.len()).filter(|&at| calls[at] == "rename").collect();
+    assert_eq!(renames.len(), 2, "one to empty it, one to replace it: {calls:?}");
+    for at in renames {
+        let (mut bench, store, first) = over_whiteouts();
+        store.arm(Fault::Fail(at, Errno::NOSPC));
+        assert_eq!(bench.rename("source", "empty"), Err(Errno::NOSPC));
+        store.disarm();
+        assert_eq!(bench.node("empty").unwrap(), first[0]);
+        bench.rename("f", "empty/f").unwrap();
+        let numbers = || ["empty", "empty/f"].map(|path| bench.node(path).unwrap());
+        assert_eq!(numbers(), first, "call {at} failed");
+        bench.forget_all();
+        assert_eq!(numbers(), first, "call {at} failed, all forgotten");
+        assert_eq!(bench.names("empty").unwrap(), ["f"]);
+        bench.reopen();
+        assert_eq!(bench.node("empty/f").unwrap(), first[1]);
+    }
 }

@@ -1,16 +1,16 @@
 //! Lookups that are overtaken by renames. Through a mount the kernel keeps them apart.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use unionfuse::types::NodeId;
+use unionfuse::types::{Kind, NodeId, RenameMode};
 
 use super::harness::{Bench, ROOT, errno};
 use super::layer::Layer;
-use super::store::Faulty;
+use super::store::{Fault, Faulty};
 
 /// The moments of two threads, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,10 @@ enum Moment {
 struct Clock(Arc<(Mutex<Moment>, Condvar)>);
 
 impl Clock {
+    fn new() -> Self {
+        Self(Arc::new((Mutex::new(Moment::Preparing), Condvar::new())))
+    }
+
     fn reach(&self, moment: Moment) {
         *self.0.0.lock().unwrap() = moment;
         self.0.1.notify_all();
@@ -48,8 +52,7 @@ fn root(bench: &Bench, name: &str) -> Option<NodeId> {
 }
 
 fn rename(bench: &Bench, from: &str, to: &str) {
-    let mode = unionfuse::types::RenameMode::Replace;
-    bench.raw().rename(NodeId::ROOT, from.as_ref(), NodeId::ROOT, to.as_ref(), mode).unwrap();
+    bench.raw().rename(NodeId::ROOT, from.as_ref(), NodeId::ROOT, to.as_ref(), RenameMode::Replace).unwrap();
 }
 
 /// A bench whose renaming thread stops after its first rename on the disk until a lookup of `name` has come to its end.
@@ -60,7 +63,7 @@ fn overtaken(
     (from, to): (&str, &str),
     (name, from_before): (&str, bool),
 ) -> (Bench, Option<NodeId>) {
-    let clock = Clock(Arc::new((Mutex::new(Moment::Preparing), Condvar::new())));
+    let clock = Clock::new();
     let armed = Arc::new(AtomicBool::new(false));
     let watch = {
         let (clock, armed) = (clock.clone(), armed.clone());
@@ -150,7 +153,7 @@ fn a_directory_that_is_about_to_be_replaced_is_the_one_it_was() {
 
 #[test]
 fn attributes_are_the_files_own_though_names_were_exchanged_and_back() {
-    let clock = Clock(Arc::new((Mutex::new(Moment::Preparing), Condvar::new())));
+    let clock = Clock::new();
     let watch = {
         let clock = clock.clone();
         move |call: &'static str| match (thread::current().name(), call, clock.now()) {
@@ -170,7 +173,7 @@ fn attributes_are_the_files_own_though_names_were_exchanged_and_back() {
     });
     bench.open_on(Arc::new(Faulty::watched(watch)));
     let node = bench.node("a").unwrap();
-    let exchange = || bench.rename_with("a", "b", unionfuse::types::RenameMode::Exchange).unwrap();
+    let exchange = || bench.rename_with("a", "b", RenameMode::Exchange).unwrap();
     let value = thread::scope(|scope| {
         let read = || errno(bench.raw().get_xattr(node, "user.name".as_ref()));
         let reads = thread::Builder::new().name("reads".into()).spawn_scoped(scope, read).unwrap();
@@ -183,6 +186,114 @@ fn attributes_are_the_files_own_though_names_were_exchanged_and_back() {
         reads.join().unwrap()
     });
     assert_eq!(value.as_deref(), Ok(&b"a"[..]));
+}
+
+/// A watch that stops a thread's first lookup when it has seen a directory of the upperdir and its marks, until the rename.
+fn stop_after_marks(clock: &Clock) -> impl Fn(&'static str) + Send + Sync + 'static {
+    let (clock, stats) = (clock.clone(), AtomicUsize::new(0));
+    move |call| {
+        let looks = thread::current().name() == Some("looks") && call == "stat";
+        // The second look makes sure that the marks, read after the first, are the directory's.
+        if looks && stats.fetch_add(1, Ordering::Relaxed) == 1 {
+            clock.reach(Moment::LookedAt);
+            clock.wait_for(Moment::Renamed);
+        }
+    }
+}
+
+/// What a lookup finds that is stopped by [`stop_after_marks`] while `change` is made and all is forgotten.
+fn looked_up_during(bench: &Bench, clock: &Clock, name: &str, change: impl FnOnce()) -> NodeId {
+    thread::scope(|scope| {
+        let look = || root(bench, name).unwrap();
+        let looks = thread::Builder::new().name("looks".into()).spawn_scoped(scope, look).unwrap();
+        clock.wait_for(Moment::LookedAt);
+        change();
+        bench.forget_all();
+        clock.reach(Moment::Renamed);
+        looks.join().unwrap()
+    })
+}
+
+#[test]
+fn a_directory_that_is_marked_while_it_is_looked_up_shows_the_numbers_of_origins() {
+    let clock = Clock::new();
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], upper| {
+        lower.file("from/f", "");
+        upper.dir("from").dir("into");
+    });
+    bench.open_on(Arc::new(Faulty::watched(stop_after_marks(&clock))));
+    let into = looked_up_during(&bench, &clock, "into", || bench.rename("from/f", "into/f").unwrap());
+    let found = errno(bench.raw().lookup(into, "f".as_ref())).unwrap().unwrap().attr.node;
+    assert_eq!(found.0, bench.lower().ino("from/f"));
+    bench.raw().forget(found, 1);
+    bench.raw().forget(into, 1);
+}
+
+const NO_RENAMES: Fault = Fault::Lack(&[("rename", Errno::NOSPC)]);
+
+/// A bench with a directory `target` that has to be emptied before `source` can replace it. `watch` may let that fail.
+fn over_whiteouts(watch: impl Fn(&'static str, &Faulty) + Send + Sync + 'static) -> (Bench, Arc<Faulty>) {
+    let known: Arc<OnceLock<Arc<Faulty>>> = Arc::default();
+    let own = known.clone();
+    let store = Arc::new(Faulty::watched(move |call| {
+        if let Some(store) = own.get() {
+            watch(call, store);
+        }
+    }));
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], upper| {
+        lower.file("target/x", "");
+        upper.whiteout("target/x").dir("source");
+    });
+    bench.open_on(store.clone());
+    known.set(store.clone()).unwrap();
+    (bench, store)
+}
+
+#[test]
+fn a_directory_that_is_emptied_while_it_is_looked_up_is_the_emptied_one() {
+    let clock = Clock::new();
+    let stop = stop_after_marks(&clock);
+    let (bench, store) = over_whiteouts(move |call, store| match call {
+        "rename" => store.arm(NO_RENAMES),
+        _ => stop(call),
+    });
+    let target = looked_up_during(&bench, &clock, "target", || {
+        assert_eq!(bench.rename("source", "target"), Err(Errno::NOSPC));
+        store.disarm();
+    });
+    let made = errno(bench.raw().mknod(ROOT, target, "new".as_ref(), Kind::File, 0o644, 0));
+    bench.raw().forget(made.unwrap().attr.node, 1);
+    bench.raw().forget(target, 1);
+    assert_eq!(bench.names("target").unwrap(), ["new"]);
+}
+
+/// Who waits for a directory that is emptied to be replaced finds it as it is when that fails.
+#[test]
+fn a_file_is_made_in_a_directory_that_is_not_replaced_after_all() {
+    let clock = Clock::new();
+    let (bench, store) = {
+        let clock = clock.clone();
+        over_whiteouts(move |call, store| {
+            if (thread::current().name(), call) == (Some("renames"), "rename") {
+                store.arm(NO_RENAMES);
+                clock.reach(Moment::Renamed);
+                // Long enough for the other thread to come to the directory's gate.
+                thread::sleep(Duration::from_millis(100));
+            }
+        })
+    };
+    let target = bench.node("target").unwrap();
+    let (renamed, made) = thread::scope(|scope| {
+        let rename = || bench.rename("source", "target");
+        let renames = thread::Builder::new().name("renames".into()).spawn_scoped(scope, rename).unwrap();
+        clock.wait_for(Moment::Renamed);
+        let made = errno(bench.raw().mknod(ROOT, target, "new".as_ref(), Kind::File, 0o644, 0));
+        (renames.join().unwrap(), made)
+    });
+    store.disarm();
+    assert_eq!(renamed, Err(Errno::NOSPC));
+    bench.raw().forget(made.unwrap().attr.node, 1);
+    assert_eq!(bench.names("target").unwrap(), ["new"]);
 }
 
 /// A node that is made of what a rename has moved must not be found by others.
