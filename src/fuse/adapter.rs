@@ -16,7 +16,7 @@ use fuser::{
 };
 
 use super::answer::{reply_empty, reply_sized, run};
-use super::follow::{Follow, Turn, turn};
+use super::follow::{Follow, Turn, turn, turn_of_stream};
 use super::passthrough::{self, Access, Passthrough, Way};
 use super::{convert, ioctl};
 use crate::config::SessionConfig;
@@ -26,6 +26,9 @@ use crate::types::{Attr, Caller, Entry, Kind, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
 const MAX_WRITE: u32 = 1 << 20;
+
+/// A read of this many bytes or more is one of a stream, which the kernel asks for ahead of the reader.
+const STREAM: u32 = 64 << 10;
 
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
@@ -347,7 +350,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = self.turn(req);
+        let _turn = if size < STREAM { self.turn(req) } else { turn_of_stream(self.follow.as_ref()) };
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {

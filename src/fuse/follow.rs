@@ -47,6 +47,9 @@ const FORGIVEN_AFTER: u32 = 256;
 /// The follower asks for the client's processor once in so many requests (5 microseconds).
 const LOOK_EVERY: u32 = 8;
 
+/// In place of the client of a request that nobody waits for yet; no thread has this number.
+const STREAM: u32 = u32::MAX;
+
 /// How long nobody is followed after it ended; longer if it ended because the follower did not get to run.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_STARVED: Duration = Duration::from_millis(200);
@@ -150,6 +153,11 @@ pub(super) fn turn(follow: Option<&Arc<Follow>>, client: u32) -> Turn<'_> {
         }
     }
     Turn { follow: follow.map(Arc::as_ref), client }
+}
+
+/// The beginning of a request that nobody waits for yet: it is best answered on another processor than its client's.
+pub(super) fn turn_of_stream(follow: Option<&Arc<Follow>>) -> Turn<'_> {
+    turn(follow, STREAM)
 }
 
 impl Follow {

@@ -1,5 +1,6 @@
 //! Whether one client is alone and in a hurry.
 
+use super::STREAM;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// So many requests of one thread, with none of another between them, make it a client to follow.
@@ -31,7 +32,7 @@ impl Streak {
         let now = now();
         let quick = now.saturating_sub(self.since.load(Relaxed)) <= WITHIN;
         self.start(now);
-        quick && client != 0
+        quick && client != 0 && client != STREAM
     }
 
     fn start(&self, now: u64) {
@@ -68,5 +69,6 @@ mod tests {
     #[test]
     fn requests_of_the_kernel_itself() {
         assert_eq!(completed([0; 1000], 20_000), None);
+        assert_eq!(completed([STREAM; 1000], 20_000), None);
     }
 }
