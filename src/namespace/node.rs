@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwLock};
 
 use super::walk::DirStack;
 use crate::layer::dir::RealDir;
@@ -131,6 +131,9 @@ pub struct Directory {
     pub changes: u64,
     /// Counts entries that were copied up, which changes nothing that is shown.
     pub copies: u64,
+    /// Whose the directory's times are: of all who change entries, or of one who publishes a copy and puts the times back. Held
+    /// across system calls, taken after all gates and before nothing.
+    pub times: Arc<RwLock<()>>,
 }
 
 /// What a directory's entries were when they were looked at: equal as long as each is where it was found.
@@ -210,6 +213,17 @@ impl Node {
     /// What the directory's entries are now; `None` for other files.
     pub fn version(&self) -> Option<Version> {
         self.peek_dir(|directory| Version { changes: directory.changes, copies: directory.copies })
+    }
+
+    /// To be held while entries of the directory change, so that no copy-up puts the times back that it had before. Never
+    /// waits for one that waits itself, so two directories may be taken one after the other.
+    pub fn times_change(&self) -> Option<ArcRwLockReadGuard<RawRwLock, ()>> {
+        self.peek_dir(|directory| directory.times.clone()).map(|times| times.read_arc_recursive())
+    }
+
+    /// To be held from the look at the directory's times until they are put back.
+    pub fn times_stay(&self) -> Option<ArcRwLockWriteGuard<RawRwLock, ()>> {
+        self.peek_dir(|directory| directory.times.clone()).map(|times| times.write_arc())
     }
 
     /// The upper file's entry in the index.

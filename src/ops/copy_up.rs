@@ -57,6 +57,7 @@ impl Union {
             self.mark_impure(&link.parent, &parent)?;
         }
         let copy = self.store.stat(prepared.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
+        let _times = link.parent.times_stay();
         let times = self.store.stat(parent.this())?;
         // A directory that has not the number of its lower one would not be found by that.
         let lower = self.dir_stack(node)?.lowers.first().cloned();
@@ -150,6 +151,7 @@ impl Union {
         {
             self.mark_impure(&link.parent, parent)?;
         }
+        let _times = to.and_then(|(link, _)| link.parent.times_stay());
         let times = to.map(|(_, parent)| self.store.stat(parent.this())).transpose()?.flatten();
         let home = match (index, to) {
             (Some(entry), _) => {

@@ -66,6 +66,7 @@ impl Union {
         self.ensure_upper_dir(&node)?;
         let name: Arc<OsStr> = Arc::from(name);
         let _gates = locks::lock(&[&node]);
+        let _times = node.times_change();
         let dir = self.upper_dir(&node)?;
         let over_whiteout = self.check_free(&node, &name)?;
         let object = self.masked(object, caller, &node, &dir)?;
@@ -220,6 +221,7 @@ impl Union {
                 removed: false,
                 changes: 0,
                 copies: 0,
+                times: Arc::default(),
             };
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };

@@ -45,6 +45,7 @@ impl Union {
         self.ensure_upper_dir(&parent)?;
         let name: Arc<OsStr> = Arc::from(new_name);
         let gates = locks::lock(&[&parent, &node]);
+        let _times = parent.times_change();
         let dir = self.upper_dir(&parent)?;
         let over_whiteout = self.check_free(&parent, &name)?;
         if let Some(entry) = node.index_entry() {

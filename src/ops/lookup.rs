@@ -184,6 +184,7 @@ impl Union {
                 removed: false,
                 changes: 0,
                 copies: 0,
+                times: Arc::default(),
             };
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };

@@ -223,6 +223,7 @@ fn root_node(
         removed: false,
         changes: 0,
         copies: 0,
+        times: Arc::default(),
     };
     Ok(Node::new(NodeId::ROOT, Kind::Directory, Links::new(), Body::Directory(Box::new(directory))))
 }

@@ -74,6 +74,7 @@ impl Union {
         self.ensure_upper_dir(parent)?;
         self.prepare_removal(&victim, parent, name)?;
         let _gates = locks::lock(&[parent, &victim]);
+        let _times = parent.times_change();
         let dir = self.upper_dir(parent)?;
         let located = self.locate(parent, &self.dir_stack(parent)?, name)?;
         if !stands_for(&located, &victim) {
@@ -115,6 +116,7 @@ impl Union {
         }
         self.ensure_upper_dir(parent)?;
         let _gates = locks::lock(&[parent, &victim]);
+        let _times = parent.times_change();
         let dir = self.upper_dir(parent)?;
         if !stands_for(&self.locate(parent, &self.dir_stack(parent)?, name)?, &victim) {
             return Ok(None);

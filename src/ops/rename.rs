@@ -118,6 +118,7 @@ impl Union {
                 .flatten()
                 .collect();
         let _gates = locks::lock(&nodes);
+        let _times = (from.parent.times_change(), to.parent.times_change());
         (from.dir, to.dir) = (self.upper_dir(&from.parent)?, self.upper_dir(&to.parent)?);
         if self.rename_gated(source, &from, &to, mode)?.is_none() {
             return Ok(None);
