@@ -53,7 +53,7 @@ const STREAM: u32 = u32::MAX;
 /// How long nobody is followed after it ended; longer if it ended because the follower did not get to run.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_STARVED: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How often a resting follower makes sure that there is still a mount, should nobody have told it.
 const STILL_MOUNTED: Duration = Duration::from_secs(10);

@@ -65,14 +65,14 @@ fn followers(union: &Alone) -> usize {
     threads(union).iter().filter(|(class, on)| class == IDLE_CLASS && *on != everywhere).count()
 }
 
-/// Sends requests until a thread of the daemon follows.
-fn hurry_until_followed(union: &Alone) {
+/// Sends requests until a thread of the daemon follows; how many do.
+fn hurry_until_followed(union: &Alone) -> usize {
     let start = Instant::now();
     loop {
         hurry(&union.root().join("u"), 500);
         match followers(union) {
             0 => assert!(start.elapsed() < Duration::from_secs(60), "nobody follows: {:?}", threads(union)),
-            _ => return,
+            count => return count,
         }
     }
 }
@@ -81,8 +81,7 @@ fn hurry_until_followed(union: &Alone) {
 fn one_thread_follows_a_lone_client_and_lets_go_of_it() {
     let Some(union) = union() else { return };
     for _ in 0..3 {
-        hurry_until_followed(&union);
-        assert_eq!(followers(&union), 1);
+        assert_eq!(hurry_until_followed(&union), 1);
         thread::sleep(PAUSE);
         assert_eq!(followers(&union), 0, "{:?}", threads(&union));
     }
