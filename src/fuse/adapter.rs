@@ -53,11 +53,11 @@ impl Adapter {
         union: Arc<Union>,
         config: SessionConfig,
         notifier: Arc<OnceLock<Notifier>>,
-        follow: Option<Follow>,
+        follow: Option<Arc<Follow>>,
     ) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
         let passthrough = config.passthrough.then(Passthrough::default);
-        Self { union, config, ttl, notifier, follow: follow.map(Arc::new), passthrough }
+        Self { union, config, ttl, notifier, follow, passthrough }
     }
 
     /// To be held until the request is answered.

@@ -7,10 +7,12 @@
 //! untar takes 0.6 of the time (docs/performance.md).
 //!
 //! So, while one client alone sends many requests, one thread of that class, the *follower*, answers on the client's
-//! processor, and the others stand by: one of them looks every two milliseconds whether requests are being answered,
-//! since a busy machine may leave the follower little time. As soon as there is another client, a standstill or a pause,
+//! processor, and the others stand by: one of them looks when nothing was answered for two milliseconds, since a busy machine may
+//! leave the follower little time. While all goes well it sleeps: a thread that wakes regularly, if only for a moment, makes its
+//! processor look for work each time, and take the client. As soon as there is another client, a standstill or a pause,
 //! everyone serves again, and the follower rests: a plain user's thread that has been of that class stays so.
 
+mod alarm;
 mod streak;
 mod watched;
 
@@ -23,12 +25,16 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::alarm::Alarm;
 use self::streak::Streak;
 use self::watched::Watched;
 use crate::sys::sched::{CpuSet, Thread};
 
-/// How often the follower is watched.
+/// How long nothing may be answered before somebody looks, and how often he looks then.
 const WATCH: Duration = Duration::from_millis(2);
+
+/// How late the follower may be in putting off the next look.
+const PUT_OFF: Duration = Duration::from_millis(1);
 
 /// After so many looks at a follower that waits for the disk while there are other requests, everyone serves again.
 const BLOCKED: u32 = 1;
@@ -44,8 +50,11 @@ const IDLE: u32 = 50;
 const STRANGERS: u32 = 4;
 const FORGIVEN_AFTER: u32 = 256;
 
-/// The follower asks for the client's processor once in so many requests (5 microseconds).
-const LOOK_EVERY: u32 = 8;
+/// The follower asks where the client is, which takes 6 microseconds, when it had to wait for a request: one that comes from its own
+/// processor is there when it gets to run again. Where that tells nothing (the client was found in its place all the same), it
+/// asks only once in so many requests; and once in so many it asks in any case.
+const LOOK_SELDOM: u32 = 8;
+const LOOK_ANYHOW: u32 = 64;
 
 /// In place of the client of a request that nobody waits for yet; no thread has this number.
 const STREAM: u32 = u32::MAX;
@@ -90,6 +99,8 @@ pub(super) struct Follow {
     following: AtomicBool,
     /// Whether the follower is at work on a request.
     busy: AtomicBool,
+    /// Wakes the one that stands by.
+    alarm: Alarm,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -114,8 +125,15 @@ struct Trail {
     client: Watched,
     processor: Option<usize>,
     answered: u32,
+    /// [`Thread::own_waits`] of the follower.
+    waits: Option<i64>,
+    /// Requests since the last look at the client, and how many there should be before another.
+    unseen: u32,
+    patience: u32,
     moves: u32,
     strangers: u32,
+    /// When a look was last put off.
+    alive: Instant,
     watch: Watch,
 }
 
@@ -172,6 +190,7 @@ impl Follow {
             streak: Streak::default(),
             following: AtomicBool::new(false),
             busy: AtomicBool::new(false),
+            alarm: Alarm::new().ok()?,
             state: Mutex::new(State {
                 trail: None,
                 follower: None,
@@ -206,7 +225,8 @@ impl Follow {
     /// Starts to follow `client`, if that is possible. The first time, the calling thread becomes the follower.
     fn begin(&self, client: u32) -> bool {
         let mut state = self.state.lock();
-        if self.following.load(Ordering::Relaxed) || state.ended || Instant::now() < state.not_before {
+        let occupied = self.following.load(Ordering::Relaxed) || self.busy.load(Ordering::Relaxed);
+        if occupied || state.ended || Instant::now() < state.not_before {
             return false;
         }
         let first = state.follower.is_none() && Self::appoint(&mut state);
@@ -220,10 +240,15 @@ impl Follow {
             client,
             processor: None,
             answered: 0,
+            waits: None,
+            unseen: 0,
+            patience: 1,
             moves: 0,
             strangers: 0,
+            alive: Instant::now(),
             watch: Watch::default(),
         });
+        self.alarm.set(WATCH);
         self.following.store(true, Ordering::Release);
         self.changed.notify_all();
         !first
@@ -254,11 +279,23 @@ impl Follow {
         if trail.answered % FORGIVEN_AFTER == 0 {
             trail.strangers = 0;
         }
-        if trail.answered % LOOK_EVERY == 1 && !trail.go_along() {
+        if trail.may_have_moved() && !trail.go_along() {
             self.spread(state, "its client is gone", PAUSE);
             return false;
         }
+        let now = Instant::now();
+        if now - trail.alive > PUT_OFF {
+            trail.alive = now;
+            self.alarm.set(WATCH);
+        }
         true
+    }
+
+    /// To be called by a thread that has a request in hand which will take long: everyone else serves meanwhile.
+    pub(super) fn hand_over(&self) {
+        if ROLE.get() == Role::Follower && self.following.load(Ordering::Acquire) {
+            self.spread(&mut self.state.lock(), "a long request begins", PAUSE);
+        }
     }
 
     /// Waits while someone is followed, and watches that requests are answered.
@@ -275,7 +312,7 @@ impl Follow {
                 away_from = client_on;
             }
             state.watched = true;
-            self.changed.wait_for(&mut state, WATCH);
+            MutexGuard::unlocked(&mut state, || self.alarm.wait());
             state.watched = false;
             self.watch(&mut state);
         }
@@ -297,6 +334,7 @@ impl Follow {
     fn watch(&self, state: &mut MutexGuard<'_, State>) {
         let state = &mut **state;
         let Some(trail) = &mut state.trail else { return };
+        self.alarm.set(WATCH);
         let watch = &mut trail.watch;
         if watch.answered != trail.answered {
             *watch = Watch { answered: trail.answered, ..Watch::default() };
@@ -336,6 +374,7 @@ impl Follow {
             let _ = thread.keep_to(&self.everywhere);
             let _ = thread.run_normally();
         }
+        self.alarm.set(Duration::ZERO);
         self.changed.notify_all();
     }
 
@@ -353,6 +392,7 @@ impl Follow {
 
     fn end(&self, state: &mut State) {
         state.ended = true;
+        self.alarm.set(Duration::ZERO);
         self.changed.notify_all();
     }
 
@@ -363,14 +403,25 @@ impl Follow {
 }
 
 impl Trail {
+    fn may_have_moved(&mut self) -> bool {
+        let waits = Thread::own_waits();
+        let waited = waits.is_none() || waits != self.waits;
+        self.waits = waits;
+        self.unseen += 1;
+        self.unseen >= if waited { self.patience } else { LOOK_ANYHOW }
+    }
+
     /// Moves the calling thread to where the client is; whether that was possible.
     fn go_along(&mut self) -> bool {
         let Some(processor) = self.client.processor().filter(|number| *number < CpuSet::MAX_CPU) else {
             return false;
         };
+        self.unseen = 0;
         if self.processor == Some(processor) {
+            self.patience = (self.patience * 2).min(LOOK_SELDOM);
             return true;
         }
+        self.patience = 1;
         self.processor = Some(processor);
         self.moves = self.moves.wrapping_add(1);
         let mut here = CpuSet::new();

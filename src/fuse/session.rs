@@ -26,12 +26,16 @@ impl Session {
     /// # Errors
     /// When the kernel is too old (Linux 5.4 is enough, but not for `passthrough`) or the mount is gone already. Nothing that
     /// was made to open the union is left then.
-    pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
+    pub fn start(mut union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let mut options = fuser::Config::default();
         let threads = if config.threads == 0 { DEFAULT_THREADS } else { config.threads };
         let follow = if config.follow && threads > 1 { Follow::new(device.try_clone()?) } else { None };
         options.n_threads = Some(threads + usize::from(follow.is_some()));
         let notifier = Arc::new(OnceLock::new());
+        let follow = follow.map(Arc::new);
+        if let Some(follow) = follow.clone() {
+            union.set_before_long_copy(move || follow.hand_over());
+        }
         let union = Arc::new(union);
         let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.

@@ -12,7 +12,7 @@ use super::lookup::is_same_link;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
-use crate::layer::copy_data;
+use crate::layer::copy_data::Copying;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
@@ -20,6 +20,9 @@ use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, Uppe
 use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::types::{Kind, Stat};
+
+/// Bytes that take more than about a millisecond to copy.
+const LONG_COPY: u64 = 4 << 20;
 
 /// A copy on its way: nameless, or under a name in the work directory.
 enum Staged<'a> {
@@ -219,7 +222,13 @@ impl Union {
             Extent::All => stat.size,
             Extent::UpTo(size) => stat.size.min(size),
         };
-        copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
+        if copied >= LONG_COPY
+            && let Some(hook) = &self.before_long_copy.0
+        {
+            hook();
+        }
+        let will_sync = self.options.durability == Durability::Synced;
+        Copying { store: &*self.store, from: from.as_fd(), to: fd, will_sync }.run(copied)?;
         self.copy_metadata(source.at(), stat, staged.at())?;
         if let Extent::UpTo(size) = extent {
             // What is published is already the truncated file, not one that lost its end for no reason seen in its times.
@@ -229,7 +238,7 @@ impl Union {
         if !kept.is_empty() {
             self.store.set_flags(fd, kept)?;
         }
-        if self.options.durability == Durability::Synced {
+        if will_sync {
             self.store.sync(fd, false)?;
         }
         Ok(staged)

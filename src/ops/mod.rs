@@ -67,6 +67,17 @@ pub struct Union {
     options: Options,
     /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
     mode_changes: Mutex<()>,
+    before_long_copy: Hook,
+}
+
+/// Something to be done, or nothing.
+#[derive(Default)]
+struct Hook(Option<Box<dyn Fn() + Send + Sync>>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Hook").field(&self.0.is_some()).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -127,6 +138,7 @@ impl Union {
             roots: stack.lowers,
             snapshots: Snapshots::default(),
             mode_changes: Mutex::new(()),
+            before_long_copy: Hook::default(),
             options,
             store,
         })
@@ -140,6 +152,11 @@ impl Union {
                 log::warn!("cannot remove {} again: {error}", path.display());
             }
         }
+    }
+
+    /// What a thread is to do before it copies so much data that whoever waits for that thread should not.
+    pub fn set_before_long_copy(&mut self, hook: impl Fn() + Send + Sync + 'static) {
+        self.before_long_copy = Hook(Some(Box::new(hook)));
     }
 
     /// Whether there is no upperdir.

@@ -1,5 +1,5 @@
 use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::{fmt, io};
 
 use rustix::io::Errno;
 
@@ -25,10 +25,20 @@ impl Error {
         Self { call, subject: Some(subject.to_owned()), errno }
     }
 
+    /// Of the libc call that has just failed.
+    pub(super) fn last(call: &'static str) -> Self {
+        Self::new(call, last_errno())
+    }
+
     /// The errno of the call.
     pub fn errno(&self) -> Errno {
         self.errno
     }
+}
+
+/// The errno of the libc call that has just failed.
+pub(super) fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
 impl fmt::Display for Error {

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 
+use super::error::last_errno;
 use super::{At, Error, Result};
 
 /// A file handle as the filesystem encodes it.
@@ -113,13 +114,4 @@ fn btrfs_fsid(dir: BorrowedFd<'_>) -> Option<[u8; 16]> {
     // SAFETY: the ioctl writes one `struct btrfs_ioctl_fs_info_args`, whose size `raw` has and whose first fields it names.
     let result = unsafe { libc::ioctl(dir.as_raw_fd(), BTRFS_IOC_FS_INFO as _, &raw mut raw) };
     (result == 0).then_some(raw.fsid)
-}
-
-fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
-}
-
-/// The errno of the last failed libc call, with the call's name.
-pub(super) fn last_error(call: &'static str) -> Error {
-    Error::new(call, last_errno())
 }

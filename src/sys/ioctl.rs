@@ -5,7 +5,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-use super::handle::last_error;
 use super::{Error, Result};
 
 /// The inode flags of an open file (`FS_IOC_GETFLAGS`).
@@ -28,6 +27,6 @@ pub fn clone_tree(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
     match i32::try_from(result) {
         // SAFETY: a non-negative result is a descriptor that nobody else owns.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(last_error("open_tree")),
+        _ => Err(Error::last("open_tree")),
     }
 }

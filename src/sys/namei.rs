@@ -9,6 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::error::last_errno;
 use super::{At, Error, Result};
 use crate::types::{Kind, NewTime, Stat, Time};
 
@@ -157,7 +158,7 @@ fn fchmodat2(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
     let dir = at.dir.as_raw_fd();
     // SAFETY: `name` is NUL-terminated and outlives the call, which only reads it.
     match unsafe { libc::syscall(SYS_FCHMODAT2, dir, name.as_ptr(), mode, libc::AT_SYMLINK_NOFOLLOW) } {
-        -1 => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        -1 => Err(last_errno()),
         _ => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
 use unionfuse::config::Durability;
@@ -110,6 +112,27 @@ fn holes_stay_holes() {
     assert_eq!(&data, b"middle");
     file.read_exact_at(&mut data, 0).unwrap();
     assert_eq!(&data, b"begin\0");
+}
+
+#[test]
+fn a_long_copy_is_announced_and_a_short_one_is_not() {
+    let mut bench = over(|lower| {
+        lower
+            .file("short", vec![1; 1 << 20])
+            .file("long", vec![1; 5 << 20])
+            .file("emptied", vec![1; 5 << 20]);
+    });
+    let announced = Arc::new(AtomicU32::new(0));
+    let count = announced.clone();
+    bench.raw_mut().set_before_long_copy(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    bench.write("short", "x").unwrap();
+    bench.setattr("emptied", SetAttr { size: Some(0), ..SetAttr::default() }).unwrap();
+    assert_eq!(announced.load(Ordering::Relaxed), 0);
+    bench.write("long", "x").unwrap();
+    bench.write("long", "y").unwrap();
+    assert_eq!(announced.load(Ordering::Relaxed), 1);
 }
 
 #[test]
