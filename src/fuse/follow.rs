@@ -179,8 +179,12 @@ pub(super) fn turn_of_stream(follow: Option<&Arc<Follow>>) -> Turn<'_> {
 }
 
 impl Follow {
-    /// For requests that come from `device`; `None` where there is but one processor, or no telling them apart.
+    /// For requests that come from `device`; `None` where there is but one processor, or no telling them apart, or where
+    /// somebody has given the daemon a class of his choice.
     pub(super) fn new(device: OwnedFd) -> Option<Self> {
+        if !Thread::current().is_ordinary() {
+            return None;
+        }
         let everywhere = Thread::current().processors().ok().filter(|all| all.count() > 1)?;
         let now = Instant::now();
         Some(Self {

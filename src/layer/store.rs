@@ -49,7 +49,6 @@ pub trait Store: Debug + Send + Sync {
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> Result<()>;
     fn allocate(&self, fd: BorrowedFd<'_>, mode: i32, offset: u64, len: u64) -> Result<()>;
     fn sync(&self, fd: BorrowedFd<'_>, data_only: bool) -> Result<()>;
-    fn begin_sync(&self, fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()>;
     fn seek_data(&self, fd: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<Option<u64>>;
     fn copy_range(
         &self,
@@ -175,10 +174,6 @@ impl Store for Disk {
 
     fn sync(&self, fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
         sys::file::sync(fd, data_only)
-    }
-
-    fn begin_sync(&self, fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
-        sys::file::begin_sync(fd, offset, len)
     }
 
     fn seek_data(&self, fd: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<Option<u64>> {

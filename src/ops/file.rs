@@ -19,7 +19,7 @@ use crate::types::{Caller, Kind, NodeId};
 /// An open file of a layer.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: Arc<OwnedFd>,
     /// It is the copied-up file; an open lower file is of no use once there is one.
     pub(super) upper: bool,
     /// It may be written to.
@@ -133,7 +133,7 @@ impl Union {
         }
     }
 
-    fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
+    pub(super) fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
         let file = self.files.get(node.id.0)?;
         (file.upper == node.is_upper() && (file.writable || !write)).then_some(file)
     }
@@ -162,7 +162,7 @@ impl Union {
         if upper && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
-        Ok(Some(Arc::new(OpenFile { fd, upper, writable: write })))
+        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), upper, writable: write })))
     }
 
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a

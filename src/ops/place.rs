@@ -55,8 +55,12 @@ enum Way {
 
 impl Union {
     /// Where the node's file is: in the upperdir when it has been copied up. Unless the node's gate is held it may have moved
-    /// when the place is used, so check with [`Place::is_right`].
+    /// when the place is used, so check with [`Place::is_right`]. A file that is open is where its descriptor is, and no name
+    /// has to be walked to.
     pub(super) fn place(&self, node: &Node) -> Result<Place> {
+        if let Some(file) = self.cached_file(node, false) {
+            return Ok(Place { fd: file.fd.clone(), name: None, real: None, parent: None });
+        }
         let way = {
             let state = node.state.read();
             match &state.body {
@@ -154,6 +158,9 @@ impl Union {
     /// looks at the same file another one may have been under the name.
     pub(super) fn read_at_place<T>(&self, node: &Node, read: impl Fn(At<'_>) -> Result<T>) -> Result<T> {
         self.at_place(node, |place| {
+            if place.real.is_none() {
+                return read(place.at()).map(Some);
+            }
             let version = || place.parent.as_ref().and_then(|parent| parent.version());
             let before = version();
             let is_where_it_is_known = match (&place.parent, &place.name, node.link()) {

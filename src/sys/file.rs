@@ -1,7 +1,6 @@
 //! Calls on open files.
-#![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom, StatVfsMountFlags};
 use rustix::io::{self, Errno};
@@ -61,18 +60,6 @@ pub fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
         fs::fdatasync(fd).map_err(|errno| Error::new("fdatasync", errno))
     } else {
         fs::fsync(fd).map_err(|errno| Error::new("fsync", errno))
-    }
-}
-
-/// Lets the disk begin with what was written to a range, and does not wait for it (sync_file_range(2)).
-pub fn begin_sync(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
-    let (Ok(offset), Ok(len)) = (offset.try_into(), len.try_into()) else {
-        return Err(Error::new("sync_file_range", Errno::INVAL));
-    };
-    // SAFETY: `fd` is open as long as the call lasts; no memory is passed.
-    match unsafe { libc::sync_file_range(fd.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) } {
-        0 => Ok(()),
-        _ => Err(Error::last("sync_file_range")),
     }
 }
 

@@ -127,27 +127,26 @@ pub fn rename(from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
 /// # Errors
 /// `EOPNOTSUPP` for a symlink.
 pub fn chmod(at: At<'_>, mode: u32) -> Result<()> {
-    let changed = if at.is_self() {
-        fs::chmod(at.proc_path().as_slice(), Mode::from_raw_mode(mode))
-    } else {
-        chmod_name(at, mode)
-    };
-    changed.map_err(|errno| at.fail("fchmodat", errno))
+    chmod_at(at, mode).map_err(|errno| at.fail("fchmodat", errno))
 }
 
 /// `fchmodat(2)` follows symlinks, and whoever owns a layer can put one where a file was; `fchmodat2(2)` need not (Linux 6.6).
-fn chmod_name(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
+fn chmod_at(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
     match fchmodat2(at, mode) {
         // Container runtimes that do not know the call answer EPERM for the kernel.
         Err(Errno::NOSYS | Errno::PERM) => {}
         other => return other,
+    }
+    let by_descriptor = |at: At<'_>| fs::chmod(at.proc_path().as_slice(), Mode::from_raw_mode(mode));
+    if at.is_self() {
+        return by_descriptor(at);
     }
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(at.dir, at.name, flags, Mode::empty())?;
     if FileType::from_raw_mode(fs::fstat(&file)?.st_mode).is_symlink() {
         return Err(Errno::OPNOTSUPP);
     }
-    fs::chmod(At::this(file.as_fd()).proc_path().as_slice(), Mode::from_raw_mode(mode))
+    by_descriptor(At::this(file.as_fd()))
 }
 
 const SYS_FCHMODAT2: libc::c_long = 452;
@@ -156,8 +155,9 @@ const SYS_FCHMODAT2: libc::c_long = 452;
 fn fchmodat2(at: At<'_>, mode: u32) -> std::result::Result<(), Errno> {
     let name = CString::new(at.name.as_bytes()).map_err(|_| Errno::INVAL)?;
     let dir = at.dir.as_raw_fd();
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
     // SAFETY: `name` is NUL-terminated and outlives the call, which only reads it.
-    match unsafe { libc::syscall(SYS_FCHMODAT2, dir, name.as_ptr(), mode, libc::AT_SYMLINK_NOFOLLOW) } {
+    match unsafe { libc::syscall(SYS_FCHMODAT2, dir, name.as_ptr(), mode, flags) } {
         -1 => Err(last_errno()),
         _ => Ok(()),
     }
@@ -174,10 +174,12 @@ pub fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
 /// Sets access and modification time; `None` leaves one as it is.
 pub fn set_times(at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> Result<()> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
-    let set = if at.is_self() {
-        fs::utimensat(fs::CWD, at.proc_path().as_slice(), &times, AtFlags::empty())
-    } else {
-        fs::utimensat(at.dir, at.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+    let set = match fs::utimensat(at.dir, at.name, &times, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH) {
+        // Before Linux 5.8 a descriptor's own file could not be named so.
+        Err(Errno::INVAL) if at.is_self() => {
+            fs::utimensat(fs::CWD, at.proc_path().as_slice(), &times, AtFlags::empty())
+        }
+        other => other,
     };
     set.map_err(|errno| at.fail("utimensat", errno))
 }

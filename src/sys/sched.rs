@@ -26,6 +26,12 @@ impl Thread {
         self.0.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// Whether its class is `SCHED_OTHER`.
+    pub fn is_ordinary(self) -> bool {
+        // SAFETY: any thread number is safe to pass.
+        unsafe { libc::sched_getscheduler(self.0.as_raw_nonzero().get()) == libc::SCHED_OTHER }
+    }
+
     /// The processors it may run on.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use unionfuse::config::Durability;
 use unionfuse::types::RenameMode;
 
 use super::harness::Bench;
@@ -180,28 +179,4 @@ fn without_attributes_what_needs_none_works() {
     store.arm(Fault::Lack(NO_ATTRIBUTES));
     let error = unionfuse::Union::open_on(Arc::new(store), &bench.config, None).unwrap_err().to_string();
     assert!(error.contains("whiteouts"), "{error}");
-}
-
-/// Whether the disk could begin early or not, all of a large file is copied and waited for.
-#[test]
-fn large_files_where_the_disk_cannot_begin_early() {
-    let content: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
-    for lacking in [&[] as Calls, &[("begin_sync", Errno::NOSYS)], &[("copy_range", Errno::XDEV)]] {
-        let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
-            lower.file("big", &content);
-        });
-        bench.config.durability = Durability::Synced;
-        let store = Arc::new(Faulty::new());
-        bench.open_on(store.clone());
-        let node = bench.node("big").unwrap();
-        store.arm(Fault::Lack(lacking));
-        bench.write_node(node, 10_000_000, "new").unwrap();
-        let calls = store.disarm();
-        let begun = calls.iter().filter(|call| **call == "begin_sync").count();
-        let synced = calls.iter().filter(|call| **call == "sync").count();
-        assert_eq!((begun, synced), (2, 1), "{calls:?}");
-        let mut expected = content.clone();
-        expected[10_000_000..10_000_003].copy_from_slice(b"new");
-        assert!(std::fs::read(bench.upper().root.join("big")).unwrap() == expected, "without {lacking:?}");
-    }
 }

@@ -265,11 +265,6 @@ impl Store for Faulty {
         Disk.sync(fd, data_only)
     }
 
-    fn begin_sync(&self, fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<()> {
-        self.step("begin_sync")?;
-        Disk.begin_sync(fd, offset, len)
-    }
-
     fn seek_data(&self, fd: BorrowedFd<'_>, offset: u64, hole: bool) -> Result<Option<u64>> {
         self.step("seek_data")?;
         Disk.seek_data(fd, offset, hole)
