@@ -12,11 +12,21 @@ const CHUNK: u64 = 1 << 30;
 /// Bytes moved at once where the kernel cannot copy by itself.
 const BUFFER: usize = 1 << 20;
 
+/// Whether copied data has to be waited for, if it is to survive a power cut under the name that the file gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// It is in memory only.
+    InMemory,
+    /// There is none, or it is that of the lower file, which is on the disk. A journal has the sharing before the name (the
+    /// kernel's `ovl_copy_up_file` does not wait then either).
+    Shared,
+}
+
 /// Copies the first `size` bytes of `from` to the empty file `to`: shared by reflink where possible, else copied in the
 /// kernel, else through a buffer. Holes stay holes.
-pub fn data(store: &dyn Store, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<()> {
+pub fn data(store: &dyn Store, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<Copied> {
     if size == 0 || store.clone_data(from, to).is_ok() {
-        return Ok(());
+        return Ok(Copied::Shared);
     }
     let mut in_kernel = true;
     let mut position = 0;
@@ -27,7 +37,8 @@ pub fn data(store: &dyn Store, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u
         copy_extent(store, from, to, start, end, &mut in_kernel)?;
         position = end;
     }
-    store.truncate(to, size)
+    store.truncate(to, size)?;
+    Ok(Copied::InMemory)
 }
 
 /// The next piece with data at or after `position`, within `size`.

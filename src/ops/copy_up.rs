@@ -12,7 +12,7 @@ use super::lookup::is_same_link;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
-use crate::layer::copy_data;
+use crate::layer::copy_data::{self, Copied};
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
@@ -227,7 +227,7 @@ impl Union {
         {
             hook();
         }
-        copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
+        let data = copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
         self.copy_metadata(source.at(), stat, staged.at())?;
         if let Extent::UpTo(size) = extent {
             // What is published is already the truncated file, not one that lost its end for no reason seen in its times.
@@ -237,7 +237,7 @@ impl Union {
         if !kept.is_empty() {
             self.store.set_flags(fd, kept)?;
         }
-        if self.options.durability == Durability::Synced {
+        if self.options.durability == Durability::Synced && data == Copied::InMemory {
             self.store.sync(fd, false)?;
         }
         Ok(staged)

@@ -9,8 +9,9 @@ use rustix::io::Errno;
 use unionfuse::config::Durability;
 use unionfuse::types::{SetAttr, Time};
 
-use super::harness::{over, union, union_with};
+use super::harness::{Bench, over, union, union_with};
 use super::layer::Layer;
+use super::store::{Fault, Faulty};
 use super::xattr::acl;
 
 /// `vfs_cap_data`, version 2, with `cap_net_bind_service=ep`.
@@ -184,6 +185,29 @@ fn by_every_degree_of_durability() {
         bench.setattr("s", SetAttr { uid: Some(4), ..SetAttr::default() }).unwrap();
         assert_eq!(bench.text("d/g").unwrap(), "TEXT", "{durability:?}");
         bench.raw().fsync(bench.node("d/f").unwrap(), false).unwrap();
+    }
+}
+
+/// What was copied must be on the disk before it has the name; what holds no copied data need not be waited for.
+#[test]
+fn only_copied_data_is_waited_for() {
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.file("copied", "text").file("emptied", "text").file("empty", "");
+    });
+    bench.config.durability = Durability::Synced;
+    // Where files can share data, it is not copied.
+    let store = Arc::new(Faulty::new());
+    bench.open_on(store.clone());
+    for (path, size, synced) in [("copied", 4, 1), ("copied", 2, 0), ("emptied", 0, 0), ("empty", 0, 0)] {
+        bench.stat(path).unwrap();
+        store.arm(Fault::Lack(&[("clone_data", Errno::OPNOTSUPP)]));
+        match size {
+            4 => bench.chmod(path, 0o600).map(drop).unwrap(),
+            _ => bench.truncate(path, size).map(drop).unwrap(),
+        }
+        let calls = store.disarm();
+        assert_eq!(calls.iter().filter(|call| **call == "sync").count(), synced, "{path}: {calls:?}");
+        assert_eq!(bench.stat(path).unwrap().size, size);
     }
 }
 
