@@ -16,6 +16,7 @@ use fuser::{
 };
 
 use super::answer::{reply_empty, reply_sized, run};
+use super::company::Company;
 use super::follow::{Follow, Turn, turn, turn_of_stream};
 use super::passthrough::{self, Access, Passthrough, Way};
 use super::{convert, ioctl};
@@ -44,6 +45,7 @@ pub(super) struct Adapter {
     ttl: Duration,
     notifier: Arc<OnceLock<Notifier>>,
     follow: Option<Arc<Follow>>,
+    company: Company,
     passthrough: Option<Passthrough>,
 }
 
@@ -57,20 +59,35 @@ impl Adapter {
     ) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
         let passthrough = config.passthrough.then(Passthrough::default);
-        Self { union, config, ttl, notifier, follow, passthrough }
+        Self { union, config, ttl, notifier, follow, company: Company::new(), passthrough }
     }
 
     /// To be held until the request is answered.
     fn turn(&self, request: &Request) -> Turn<'_> {
+        self.company.note(request.pid());
         turn(self.follow.as_ref(), request.pid())
+    }
+
+    /// Lets answers about a directory that are on their way count as old. To be called after a change of its entries, and before
+    /// that is answered.
+    fn entries_changed<T>(&self, directory: INodeNo, outcome: &Result<T, Errno>) {
+        if outcome.is_ok() && self.company.is_several() {
+            self.attributes_changed(directory);
+        }
     }
 
     /// Lets the kernel ask for the mode again before it runs the file: after a write it asks for size and times only, and
     /// would honour a set-id bit that is gone. Without offset the kernel takes no lock for it, so a request may wait for it.
     fn mode_changed(&self, ino: INodeNo, changed: bool) {
-        let Some(notifier) = self.notifier.get().filter(|_| changed) else { return };
+        if changed {
+            self.attributes_changed(ino);
+        }
+    }
+
+    fn attributes_changed(&self, ino: INodeNo) {
+        let Some(notifier) = self.notifier.get() else { return };
         if let Err(error) = notifier.inval_inode(ino, -1, 0) {
-            log::warn!("stale mode of node {}: {error}", ino.0);
+            log::warn!("stale attributes of node {}: {error}", ino.0);
         }
     }
 
@@ -243,6 +260,7 @@ impl Filesystem for Adapter {
         let outcome = run("mknod", parent, || {
             self.union.mknod(caller, convert::node(parent), name, kind, mode, convert::device(rdev))
         });
+        self.entries_changed(parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -250,6 +268,7 @@ impl Filesystem for Adapter {
         let _turn = self.turn(req);
         let caller = convert::caller(req, umask);
         let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
+        self.entries_changed(parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -259,17 +278,22 @@ impl Filesystem for Adapter {
         let outcome = run("symlink", parent, || {
             self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
         });
+        self.entries_changed(parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
-        reply_empty(run("unlink", parent, || self.union.unlink(convert::node(parent), name)), reply);
+        let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), name));
+        self.entries_changed(parent, &outcome);
+        reply_empty(outcome, reply);
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
-        reply_empty(run("rmdir", parent, || self.union.rmdir(convert::node(parent), name)), reply);
+        let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), name));
+        self.entries_changed(parent, &outcome);
+        reply_empty(outcome, reply);
     }
 
     fn rename(
@@ -295,6 +319,8 @@ impl Filesystem for Adapter {
         let outcome = run("rename", parent, || {
             self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
         });
+        self.entries_changed(parent, &outcome);
+        self.entries_changed(newparent, &outcome);
         match outcome {
             Ok(moved) => {
                 moved.into_iter().for_each(|node| self.forget_listing(INodeNo(node.0)));
@@ -308,6 +334,7 @@ impl Filesystem for Adapter {
         let _turn = self.turn(req);
         let outcome =
             run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
+        self.entries_changed(newparent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -544,6 +571,7 @@ impl Filesystem for Adapter {
             let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
             way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
         });
+        self.entries_changed(parent, &outcome);
         match outcome {
             Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
             Err(errno) => reply.error(errno),

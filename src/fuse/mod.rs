@@ -2,6 +2,7 @@
 
 mod adapter;
 mod answer;
+mod company;
 mod convert;
 mod follow;
 mod ioctl;

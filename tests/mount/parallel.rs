@@ -124,3 +124,36 @@ fn threads_in_their_own_directories_leave_what_one_would() {
     lines.retain(|line| !line.contains(r#": mtime "touched by the script" (kernel), "1000000000"#));
     assert!(lines.is_empty(), "{lines:#?}");
 }
+
+/// An answer about a directory that arrives after another client's change must not count as new. Without a notification that
+/// happens once in some ten thousand rounds, so this is as much of it as there is time for.
+#[test]
+fn times_of_a_directory_are_never_those_of_before_a_change() {
+    if !ours_or_skip() {
+        return;
+    }
+    let union = Alone::new(&[layer()], &layer().file("d/f0", ""));
+    let dir = union.root().join("d");
+    let upper = union.stack.upper.as_ref().unwrap().0.join("d");
+    let (begin, end) = (Barrier::new(2), Barrier::new(2));
+    const ROUNDS: usize = 4000;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                begin.wait();
+                fs::metadata(&dir).unwrap();
+                end.wait();
+            }
+        });
+        for round in 0..ROUNDS {
+            // What is known of the directory is out of date, so that both clients ask.
+            fs::write(dir.join("new"), "").unwrap();
+            begin.wait();
+            fs::rename(dir.join("new"), dir.join("old")).unwrap();
+            end.wait();
+            let times = [&dir, &upper].map(|dir| fs::metadata(dir).unwrap().modified().unwrap());
+            assert_eq!(times[0], times[1], "round {round}");
+        }
+    });
+    union.unmount();
+}
