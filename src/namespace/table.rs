@@ -12,8 +12,8 @@ use super::ino::Numbers;
 use super::node::{Body, Link, Node};
 use crate::types::{NodeId, RealId};
 
-/// With fewer nodes than this there is no memory worth giving back.
-const MANY: usize = 16_384;
+/// The memory of fewer nodes than this is not worth giving back.
+const MANY: usize = 4096;
 
 type Map<K, V> = DashMap<K, V, BuildHasherDefault<FxHasher>>;
 
@@ -27,8 +27,8 @@ pub struct Table {
     renumbered: Map<RealId, NodeId>,
     numbers: Numbers,
     live: AtomicUsize,
-    /// The most nodes that lived since memory was last given back.
-    peak: AtomicUsize,
+    /// Nodes that have gone since memory was last given back.
+    gone: AtomicUsize,
 }
 
 /// The node of a file that was looked up.
@@ -50,7 +50,7 @@ impl Table {
             renumbered: Map::default(),
             numbers,
             live: AtomicUsize::new(1),
-            peak: AtomicUsize::new(1),
+            gone: AtomicUsize::new(0),
         }
     }
 
@@ -126,8 +126,7 @@ impl Table {
                         self.renumbered.insert(real, number);
                     }
                     entry.insert(node.clone());
-                    let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
-                    self.peak.fetch_max(live, Ordering::Relaxed);
+                    self.live.fetch_add(1, Ordering::Relaxed);
                     return Some(Interned { node, created: true });
                 }
             }
@@ -159,6 +158,7 @@ impl Table {
             });
             if let Some((_, node)) = removed {
                 self.live.fetch_sub(1, Ordering::Relaxed);
+                self.gone.fetch_add(1, Ordering::Relaxed);
                 self.release(&node, &mut pending);
                 gone.push(node);
             }
@@ -166,12 +166,12 @@ impl Table {
         gone
     }
 
-    /// Gives the table's memory back when most of the nodes have gone since the last time; says whether that was so.
+    /// Gives the table's memory back when as many nodes have gone since the last time as are left; says whether that was so.
     pub fn shrink_if_emptied(&self) -> bool {
-        let (live, peak) = (self.len(), self.peak.load(Ordering::Relaxed));
-        let emptied = peak > MANY && live < peak / 4;
+        let gone = self.gone.load(Ordering::Relaxed);
+        let emptied = gone >= MANY.max(self.len());
         let first =
-            emptied && self.peak.compare_exchange(peak, live, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            emptied && self.gone.compare_exchange(gone, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if first {
             self.nodes.shrink_to_fit();
             self.renumbered.shrink_to_fit();

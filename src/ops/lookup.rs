@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Union;
 use super::remove::DISTURBANCES;
 use crate::error::Result;
+use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{
     Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile, Version,
@@ -175,7 +176,7 @@ impl Union {
             let marks = located.upper.as_ref().map(|upper| &upper.marks);
             let directory = Directory {
                 stack: DirStack {
-                    upper: located.upper.as_ref().map(Found::open_dir),
+                    upper: located.upper.as_ref().map(|found| self.open_upper_dir(found)),
                     lowers: located.lowers.iter().map(Found::open_dir).collect(),
                 },
                 redirect: marks.and_then(|marks| marks.redirect.as_deref().map(Box::from)),
@@ -189,6 +190,16 @@ impl Union {
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };
         Some(self.table.intern(wanted, real, is_same, make)?.node)
+    }
+
+    /// A directory that was cut off from lower ones may hold attribute whiteouts, though `opaque` says `y` and not `x`: what cut
+    /// it off was killed before it had removed them.
+    fn open_upper_dir(&self, found: &Found) -> Arc<RealDir> {
+        let dir = found.open_dir();
+        if found.marks.opaque && self.whiteouts_are_attributes() {
+            dir.set_xattr_whiteouts();
+        }
+        dir
     }
 
     fn adopt_upper(&self, seen: Seen, found: &Found) -> Result<Option<Adopted>> {

@@ -290,6 +290,11 @@ impl Union {
         let (source, target) = (from.dir.at(&from.name), to.dir.at(&to.name));
         match plan {
             Plan::Exchange => Ok(self.store.rename(source, target, RenameFlags::EXCHANGE)?),
+            Plan::Move { replace: false, whiteout: true }
+                if to.node.is_none() && self.whiteouts_are_attributes() =>
+            {
+                self.swap_with_new_whiteout((&from.dir, &from.name), (&to.dir, &to.name))
+            }
             Plan::Move { replace, whiteout } => {
                 self.move_away((&from.dir, &from.name), target, whiteout, replace)
             }

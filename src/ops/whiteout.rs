@@ -61,8 +61,25 @@ impl Union {
         self.move_then_whiteout(from, to, replace)
     }
 
-    /// Two renames where one cannot do both. A crash between them loses nothing: the old name then shows what was replaced,
-    /// or what the lowerdirs have.
+    /// Moves to where nothing is what must leave a whiteout, where one rename cannot do both: a whiteout comes to the new name,
+    /// which hides nothing there, and the two change places.
+    pub(super) fn swap_with_new_whiteout(
+        &self,
+        from: (&UpperDir, &OsStr),
+        to: (&UpperDir, &OsStr),
+    ) -> Result<()> {
+        self.announce_xattr_whiteouts(from.0)?;
+        self.put_whiteout(to.0, to.1)?;
+        let (at, to) = (from.0.at(from.1), to.0.at(to.1));
+        if let Err(error) = self.store.rename(at, to, RenameFlags::EXCHANGE) {
+            self.store.unlink(to)?;
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Two renames where something is replaced and one rename cannot leave a whiteout, too. A crash between them loses nothing:
+    /// the old name then shows what was replaced, or what the lowerdirs have.
     fn move_then_whiteout(&self, from: (&UpperDir, &OsStr), to: At<'_>, replace: bool) -> Result<()> {
         let at = from.0.at(from.1);
         let whiteout = self.prepare_whiteout(from.0)?;
@@ -76,6 +93,11 @@ impl Union {
             whiteout.published();
         }
         Ok(())
+    }
+
+    /// Whether whiteouts are files with an attribute, since devices cannot be made.
+    pub(super) fn whiteouts_are_attributes(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| upper.format.whiteouts == WhiteoutStyle::Xattr)
     }
 
     /// A whiteout in the work directory, meant for `dir`.

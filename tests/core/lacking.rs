@@ -7,9 +7,7 @@ use unionfuse::types::RenameMode;
 
 use super::harness::Bench;
 use super::layer::Layer;
-use super::store::{Fault, Faulty};
-
-type Calls = &'static [(&'static str, Errno)];
+use super::store::{Calls, Fault, Faulty};
 
 const NO_DEVICES: Calls = &[("mknod device", Errno::PERM)];
 

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use unionfuse::layer::store::Disk;
 use unionfuse::types::Kind;
 
 use crate::harness::{Answer, Bench};
 use crate::scenario::{self, Scenario};
-use crate::store::{Fault, Faulty};
+use crate::store::{Calls, Fault, Faulty};
 
 /// What users see of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +65,14 @@ const ERRNOS: [Errno; 7] =
 fn prepare(scenario: &Scenario) -> (Bench, Arc<Faulty>) {
     let mut bench = Bench::prepare(scenario::fill);
     bench.config.redirect_dir = Some(scenario.redirects);
-    let store = Arc::new(Faulty::new());
+    let store = fresh_store(scenario);
     bench.open_on(store.clone());
     (bench, store)
+}
+
+fn fresh_store(scenario: &Scenario) -> Arc<Faulty> {
+    let lacking: Calls = if scenario.devices { &[] } else { &[("mknod device", Errno::PERM)] };
+    Arc::new(Faulty::lacking(lacking))
 }
 
 fn expected(scenario: &Scenario) -> (Tree, Tree, Vec<&'static str>) {
@@ -110,7 +114,7 @@ fn stopped_anywhere_a_mount_shows_the_old_or_the_new_state() {
             bench.abandon();
             store.disarm();
             let context = format!("{} stopped before call {at} of {calls:?}", scenario.name);
-            bench.reopen_on(Arc::new(Disk));
+            bench.reopen_on(fresh_store(&scenario));
             let found = tree(&bench).unwrap_or_else(|errno| panic!("{context}: {errno}"));
             assert_either(&found, &before, &after, &context);
             if outcome.is_ok() {

@@ -9,6 +9,8 @@ use crate::layer::Layer;
 pub struct Scenario {
     pub name: &'static str,
     pub redirects: bool,
+    /// Whether device nodes can be made, so that whiteouts are such.
+    pub devices: bool,
     pub act: fn(&Bench) -> Answer<()>,
 }
 
@@ -29,14 +31,23 @@ pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
     upper.file("upper", "upper file").dir("udir").file("udir/u", "u").whiteout("gone").dir("upper-empty");
     upper.dir("empty2").whiteout("empty2/x").set("empty2", "trusted.overlay.impure", "y");
     upper.whiteout("replaced");
+    bottom.file("faded/seen", "seen").file("faded/hidden", "hidden");
+    upper.dir("faded").set("faded", "trusted.overlay.opaque", "x");
+    upper.file("faded/hidden", "").set("faded/hidden", "trusted.overlay.whiteout", "y");
 }
 
 macro_rules! scenario {
     ($name:literal, $act:expr) => {
-        Scenario { name: $name, redirects: true, act: $act }
+        Scenario { name: $name, redirects: true, devices: true, act: $act }
     };
     ($name:literal without redirects, $act:expr) => {
-        Scenario { name: $name, redirects: false, act: $act }
+        Scenario { name: $name, redirects: false, devices: true, act: $act }
+    };
+    ($name:literal without devices, $act:expr) => {
+        Scenario { name: $name, redirects: true, devices: false, act: $act }
+    };
+    ($name:literal without either, $act:expr) => {
+        Scenario { name: $name, redirects: false, devices: false, act: $act }
     };
 }
 
@@ -115,5 +126,9 @@ fn renaming() -> Vec<Scenario> {
             RenameMode::Exchange
         )),
         scenario!("rename of a merged directory" without redirects, |u| u.rename("dir", "udir/dir")),
+        scenario!("unlink of a lower file" without devices, |u| u.unlink("dir/a")),
+        scenario!("rename of a lower file" without devices, |u| u.rename("file", "dir/sub/moved")),
+        scenario!("rename of a merged directory" without devices, |u| u.rename("faded", "udir/faded")),
+        scenario!("rename of a merged directory" without either, |u| u.rename("faded", "udir/faded")),
     ]
 }

@@ -26,8 +26,11 @@ pub enum Fault {
     /// Nothing fails, but now and then a thread is stopped for a while before or after a call.
     Pauses,
     /// These calls never work: a filesystem that lacks them.
-    Lack(&'static [(&'static str, Errno)]),
+    Lack(Calls),
 }
+
+/// Calls, and what they answer.
+pub type Calls = &'static [(&'static str, Errno)];
 
 #[derive(Debug)]
 struct State {
@@ -49,12 +52,19 @@ pub struct Faulty {
     state: Mutex<State>,
     watch: Option<Watch>,
     boundary: Option<u64>,
+    /// These never work, whatever else goes wrong.
+    lacking: Calls,
 }
 
 impl Faulty {
     pub fn new() -> Self {
         let state = Mutex::new(State { fault: Fault::None, calls: Vec::new() });
-        Self { state, watch: None, boundary: None }
+        Self { state, watch: None, boundary: None, lacking: &[] }
+    }
+
+    /// A filesystem that lacks calls, on which other things can go wrong too.
+    pub fn lacking(lacking: Calls) -> Self {
+        Self { lacking, ..Self::new() }
     }
 
     /// The directory with this inode number is on another device than what it is in, as subvolumes are.
@@ -113,15 +123,14 @@ impl Faulty {
         }
         let now = state.calls.len();
         state.calls.push(call);
-        match state.fault {
-            Fault::Fail(at, errno) if at == now => Err(Error::new(call, errno)),
-            Fault::Stop(at) if at <= now => Err(Error::new(call, Errno::IO)),
-            Fault::Lack(calls) => {
-                let lacking = calls.iter().find(|(name, _)| *name == call);
-                lacking.map_or(Ok(()), |&(_, errno)| Err(Error::new(call, errno)))
-            }
-            _ => Ok(()),
-        }
+        let lacking = match state.fault {
+            Fault::Fail(at, errno) if at == now => return Err(Error::new(call, errno)),
+            Fault::Stop(at) if at <= now => return Err(Error::new(call, Errno::IO)),
+            Fault::Lack(calls) => calls,
+            _ => self.lacking,
+        };
+        let lacking = lacking.iter().find(|(name, _)| *name == call);
+        lacking.map_or(Ok(()), |&(_, errno)| Err(Error::new(call, errno)))
     }
 }
 
