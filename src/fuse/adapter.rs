@@ -70,8 +70,8 @@ impl Adapter {
 
     /// Lets answers about a directory that are on their way count as old. To be called after a change of its entries, and before
     /// that is answered.
-    fn entries_changed<T>(&self, directory: INodeNo, outcome: &Result<T, Errno>) {
-        if outcome.is_ok() && self.company.is_several() {
+    fn entries_changed<T>(&self, req: &Request, directory: INodeNo, outcome: &Result<T, Errno>) {
+        if outcome.is_ok() && self.company.has(req.pid()) {
             self.attributes_changed(directory);
         }
     }
@@ -260,7 +260,7 @@ impl Filesystem for Adapter {
         let outcome = run("mknod", parent, || {
             self.union.mknod(caller, convert::node(parent), name, kind, mode, convert::device(rdev))
         });
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -268,7 +268,7 @@ impl Filesystem for Adapter {
         let _turn = self.turn(req);
         let caller = convert::caller(req, umask);
         let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -278,21 +278,21 @@ impl Filesystem for Adapter {
         let outcome = run("symlink", parent, || {
             self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
         });
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
         let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), name));
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
         let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), name));
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
     }
 
@@ -319,8 +319,8 @@ impl Filesystem for Adapter {
         let outcome = run("rename", parent, || {
             self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
         });
-        self.entries_changed(parent, &outcome);
-        self.entries_changed(newparent, &outcome);
+        self.entries_changed(req, parent, &outcome);
+        self.entries_changed(req, newparent, &outcome);
         match outcome {
             Ok(moved) => {
                 moved.into_iter().for_each(|node| self.forget_listing(INodeNo(node.0)));
@@ -334,7 +334,7 @@ impl Filesystem for Adapter {
         let _turn = self.turn(req);
         let outcome =
             run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
-        self.entries_changed(newparent, &outcome);
+        self.entries_changed(req, newparent, &outcome);
         self.reply_entry(outcome, reply);
     }
 
@@ -571,7 +571,7 @@ impl Filesystem for Adapter {
             let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
             way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
         });
-        self.entries_changed(parent, &outcome);
+        self.entries_changed(req, parent, &outcome);
         match outcome {
             Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
             Err(errno) => reply.error(errno),
@@ -590,8 +590,12 @@ impl Filesystem for Adapter {
     ) {
         let _turn = self.turn(req);
         let caller = convert::caller(req, 0);
-        let outcome =
-            run("fallocate", ino, || self.union.allocate(caller, convert::node(ino), mode, offset, length));
+        let node = convert::node(ino);
+        let allocate = || self.union.allocate(caller, node, mode, offset, length);
+        let outcome = run("fallocate", ino, || match self.config.writeback {
+            true => self.union.with_flushed_time(node, allocate),
+            false => allocate(),
+        });
         if let Ok(changed) = outcome {
             self.mode_changed(ino, changed);
         }
@@ -653,7 +657,11 @@ impl Filesystem for Adapter {
         let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
         let from = (convert::node(ino_in), offset_in);
         let to = (convert::node(ino_out), offset_out);
-        let outcome = run("copy_file_range", ino_in, || self.union.copy_range(caller, from, to, len));
+        let copy = || self.union.copy_range(caller, from, to, len);
+        let outcome = run("copy_file_range", ino_in, || match self.config.writeback {
+            true => self.union.with_flushed_time(to.0, copy),
+            false => copy(),
+        });
         self.reply_written(ino_out, outcome, reply);
     }
 }

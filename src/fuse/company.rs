@@ -26,19 +26,20 @@ impl Company {
         Self { begun: Instant::now(), last: AtomicU32::new(0), changed: AtomicU64::new(0) }
     }
 
-    /// Notes a request of the thread `client`; 0 is the kernel itself.
+    /// Notes a request of the thread `client`; 0 is the kernel itself, or anyone of another process namespace.
     pub(super) fn note(&self, client: u32) {
         if client == 0 || self.last.load(Relaxed) == client {
             return;
         }
         if self.last.swap(client, Relaxed) != 0 {
-            self.changed.store(self.now().max(1), Relaxed);
+            self.changed.store(self.now(), Relaxed);
         }
     }
 
-    /// Whether more than one thread may have asked lately.
-    pub(super) fn is_several(&self) -> bool {
+    /// Whether anyone but the thread `client` may have asked lately.
+    pub(super) fn has(&self, client: u32) -> bool {
         match self.changed.load(Relaxed) {
+            _ if client == 0 => true,
             0 => false,
             changed => self.now().saturating_sub(changed) < MEMORY,
         }
@@ -59,7 +60,8 @@ mod tests {
         for client in [7, 0, 7, 7] {
             company.note(client);
         }
-        assert!(!company.is_several());
+        assert!(!company.has(7));
+        assert!(company.has(0));
     }
 
     #[test]
@@ -68,6 +70,6 @@ mod tests {
         company.note(7);
         company.note(8);
         company.note(8);
-        assert!(company.is_several());
+        assert!(company.has(8));
     }
 }

@@ -33,8 +33,14 @@ impl Session {
         options.n_threads = Some(threads + usize::from(follow.is_some()));
         let notifier = Arc::new(OnceLock::new());
         let follow = follow.map(Arc::new);
-        if let Some(follow) = follow.clone() {
-            union.set_before_long_copy(move || follow.hand_over());
+        if let Some(follow) = &follow {
+            // The union may outlive the session, whose device must be closed then.
+            let follow = Arc::downgrade(follow);
+            union.set_before_long_copy(move || {
+                if let Some(follow) = follow.upgrade() {
+                    follow.hand_over();
+                }
+            });
         }
         let union = Arc::new(union);
         let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow);

@@ -38,7 +38,7 @@ impl Union {
             return Ok(None);
         }
         let file = self.open_file(&node, writing)?;
-        let traceless = file.upper || !self.store.usage(file.fd.as_fd())?.access_times;
+        let traceless = file.lower.is_none() || !self.store.usage(file.fd.as_fd())?.access_times;
         Ok(traceless.then_some(Data(file)))
     }
 

@@ -11,6 +11,7 @@ use super::ensure_upper::Extent;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
+use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -20,8 +21,8 @@ use crate::types::{Caller, Kind, NodeId};
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) fd: Arc<OwnedFd>,
-    /// It is the copied-up file; an open lower file is of no use once there is one.
-    pub(super) upper: bool,
+    /// The layer of a lower file, which is of no use once there is a copied-up one; `None`: in the upperdir.
+    pub(super) lower: Option<Arc<LayerInfo>>,
     /// It may be written to.
     pub(super) writable: bool,
 }
@@ -135,7 +136,7 @@ impl Union {
 
     pub(super) fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
         let file = self.files.get(node.id.0)?;
-        (file.upper == node.is_upper() && (file.writable || !write)).then_some(file)
+        (file.lower.is_none() == node.is_upper() && (file.writable || !write)).then_some(file)
     }
 
     fn open_uncached(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
@@ -143,26 +144,23 @@ impl Union {
             let errno = if node.is_dir() { Errno::ISDIR } else { Errno::INVAL };
             return Err(Error::refused(errno, "data of something that is no file"));
         }
-        let file = self.at_place(node, |place| self.open_place(node, place, write))?;
+        let file = self.at_place(node, |place| self.open_place(place, write))?;
         self.files.insert(node.id.0, file.clone());
         Ok(file)
     }
 
-    fn open_place(&self, node: &Node, place: &Place, write: bool) -> Result<Option<Arc<OpenFile>>> {
-        let upper = node.is_upper();
-        let layer = match (upper, &self.upper) {
-            (true, Some(upper)) => upper.root.layer().clone(),
-            _ => match &node.state.read().body {
-                crate::namespace::node::Body::Lower(lower) => lower.dir.layer().clone(),
-                _ => return Ok(None),
-            },
+    /// `None` when the file is not there any more, or is a lower one that must not be written to: it was copied up meanwhile.
+    fn open_place(&self, place: &Place, write: bool) -> Result<Option<Arc<OpenFile>>> {
+        let flags = if write { OFlags::RDWR } else { OFlags::RDONLY } | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match &place.lower {
+            Some(_) if write => return Ok(None),
+            Some(layer) => layer.open_untouched(&*self.store, place.at(), flags)?,
+            None => self.store.open(place.at(), flags, 0)?,
         };
-        let flags = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        let fd = layer.open_untouched(&*self.store, place.at(), flags | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        if upper && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
+        if place.lower.is_none() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
-        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), upper, writable: write })))
+        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower: place.lower.clone(), writable: write })))
     }
 
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a

@@ -11,6 +11,7 @@ use super::Union;
 use super::lookup::is_same_link;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
+use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Link, LowerFile, Node};
 use crate::sys::At;
@@ -28,6 +29,8 @@ pub(super) struct Place {
     real: Option<RealId>,
     /// The directory whose changes can bring another file to the name.
     parent: Option<Arc<Node>>,
+    /// The layer of a lower file; `None`: in the upperdir. The node may have been copied up since.
+    pub(super) lower: Option<Arc<LayerInfo>>,
 }
 
 impl Place {
@@ -59,7 +62,8 @@ impl Union {
     /// has to be walked to.
     pub(super) fn place(&self, node: &Node) -> Result<Place> {
         if let Some(file) = self.cached_file(node, false) {
-            return Ok(Place { fd: file.fd.clone(), name: None, real: None, parent: None });
+            let (fd, lower) = (file.fd.clone(), file.lower.clone());
+            return Ok(Place { fd, name: None, real: None, parent: None, lower });
         }
         let way = {
             let state = node.state.read();
@@ -81,9 +85,13 @@ impl Union {
             }
         };
         Ok(match way {
-            Way::Dir(dir) => Place { fd: self.dirs.open(&dir)?, name: None, real: None, parent: None },
-            Way::Lower(lower) => {
-                Place { fd: self.dirs.open(&lower.dir)?, name: Some(lower.name), real: None, parent: None }
+            Way::Dir(dir) => {
+                let lower = (!dir.layer().is_upper()).then(|| dir.layer().clone());
+                Place { fd: self.dirs.open(&dir)?, name: None, real: None, parent: None, lower }
+            }
+            Way::Lower(LowerFile { dir, name, .. }) => {
+                let lower = Some(dir.layer().clone());
+                Place { fd: self.dirs.open(&dir)?, name: Some(name), real: None, parent: None, lower }
             }
             Way::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
@@ -93,10 +101,11 @@ impl Union {
                     name: Some(link.name),
                     real: Some(real),
                     parent: Some(link.parent),
+                    lower: None,
                 }
             }
             Way::Indexed(name) => self.place_in(self.upper()?.staging.index(), &name)?,
-            Way::Held(fd) => Place { fd, name: None, real: None, parent: None },
+            Way::Held(fd) => Place { fd, name: None, real: None, parent: None, lower: None },
             Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()), &name)?,
         })
     }
@@ -104,7 +113,7 @@ impl Union {
     fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr) -> Result<Place> {
         let dir = dir.ok_or(Error::refused(Errno::STALE, "no index directory"))?;
         let fd = self.store.open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
-        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None, parent: None })
+        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None, parent: None, lower: None })
     }
 
     /// Runs `look` on the node's file, again when the file moved meanwhile. `look` answers `None` when what it found is not

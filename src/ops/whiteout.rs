@@ -7,6 +7,7 @@ use rustix::fs::{OFlags, RenameFlags};
 use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
+use crate::layer::marker::Marks;
 use crate::layer::probe::WhiteoutStyle;
 use crate::layer::staging::Prepared;
 use crate::sys::At;
@@ -71,10 +72,12 @@ impl Union {
         self.announce_xattr_whiteouts(from.0)?;
         self.put_whiteout(to.0, to.1)?;
         let (at, to) = (from.0.at(from.1), to.0.at(to.1));
-        if let Err(error) = self.store.rename(at, to, RenameFlags::EXCHANGE) {
-            self.store.unlink(to)?;
-            return Err(error.into());
-        }
+        self.store.rename(at, to, RenameFlags::EXCHANGE).inspect_err(|_| {
+            // Hiding nothing, a whiteout that is left over does no harm.
+            if let Err(error) = self.store.unlink(to) {
+                log::warn!("whiteout {:?} that is not needed: {error}", to.name);
+            }
+        })?;
         Ok(())
     }
 
@@ -115,12 +118,14 @@ impl Union {
         Ok(prepared)
     }
 
-    /// Attribute whiteouts are looked for only in directories marked so.
+    /// Attribute whiteouts are looked for only in directories marked so, or opaque ones: there is one mark for both.
     pub(super) fn announce_xattr_whiteouts(&self, dir: &UpperDir) -> Result<()> {
-        if self.upper()?.format.whiteouts == WhiteoutStyle::Device || dir.real.has_xattr_whiteouts() {
+        if !self.whiteouts_are_attributes() || dir.real.has_xattr_whiteouts() {
             return Ok(());
         }
-        self.set_mark(dir.this(), "opaque", b"x")?;
+        if !Marks::read(&*self.store, dir.this())?.opaque {
+            self.set_mark(dir.this(), "opaque", b"x")?;
+        }
         dir.real.set_xattr_whiteouts();
         Ok(())
     }

@@ -2,10 +2,12 @@
 //! the way.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Union;
 use super::ensure_upper::Extent;
 use crate::error::Result;
+use crate::namespace::locks;
 use crate::sys::At;
 use crate::types::{Attr, Caller, NewTime, NodeId, SetAttr, Time};
 
@@ -23,6 +25,19 @@ impl Union {
         Ok(count)
     }
 
+    /// Runs a change of the data whose time the kernel has noted before it sent it (Linux 6.1). Most often it tells that time
+    /// later; but when it has told it already, that is the time that stays.
+    pub fn with_flushed_time<T>(&self, id: NodeId, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let node = self.node(id)?;
+        let before = self.stat(&node)?.mtime;
+        let changed = change()?;
+        if is_recent(before) {
+            let _gates = locks::lock(&[&node]);
+            self.store.set_times(self.place(&node)?.at(), None, Some(NewTime::At(before)))?;
+        }
+        Ok(changed)
+    }
+
     /// Takes over the time of modification that the kernel has kept. It also tells it of files whose change of status is
     /// all that is new, such as one name less: nothing is copied up for that.
     pub fn flush_time(&self, caller: Caller, id: NodeId, mtime: Time) -> Result<Attr> {
@@ -32,4 +47,11 @@ impl Union {
         }
         self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })
     }
+}
+
+/// Whether a time may be that of a request in hand. Where the kernel notes none, a file modified so recently keeps its time.
+fn is_recent(time: Time) -> bool {
+    let since = Duration::new(u64::try_from(time.sec).unwrap_or(0), time.nsec);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.checked_sub(since).is_some_and(|age| age < Duration::from_millis(100))
 }

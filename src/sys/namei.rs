@@ -174,7 +174,8 @@ pub fn chown(at: At<'_>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
 /// Sets access and modification time; `None` leaves one as it is.
 pub fn set_times(at: At<'_>, atime: Option<NewTime>, mtime: Option<NewTime>) -> Result<()> {
     let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
-    let set = match fs::utimensat(at.dir, at.name, &times, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH) {
+    let flags = if at.is_self() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
+    let set = match fs::utimensat(at.dir, at.name, &times, flags) {
         // Before Linux 5.8 a descriptor's own file could not be named so.
         Err(Errno::INVAL) if at.is_self() => {
             fs::utimensat(fs::CWD, at.proc_path().as_slice(), &times, AtFlags::empty())

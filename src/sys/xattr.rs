@@ -24,8 +24,8 @@ pub fn get(at: At<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {
         grow(|buf| getxattrat(at, &file, &name, buf))
     });
     let found = match direct {
-        // An old kernel, or an `O_PATH` descriptor's own file.
-        Err(Errno::NOSYS | Errno::BADF) => {
+        // An old kernel, a container runtime that answers for it, or an `O_PATH` descriptor's own file.
+        Err(Errno::NOSYS | Errno::PERM | Errno::BADF) => {
             let path = at.proc_path();
             grow(|buf| match at.is_self() {
                 true => fs::getxattr(path.as_slice(), name, buf),

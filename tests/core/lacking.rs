@@ -178,3 +178,41 @@ fn without_attributes_what_needs_none_works() {
     let error = unionfuse::Union::open_on(Arc::new(store), &bench.config, None).unwrap_err().to_string();
     assert!(error.contains("whiteouts"), "{error}");
 }
+
+/// Opaque directories and those with attribute whiteouts have the same mark, and being opaque counts more.
+#[test]
+fn a_whiteout_in_an_opaque_directory_leaves_it_opaque() {
+    let make: [fn(&Bench); 3] = [
+        |bench| {
+            bench.unlink("d/old").unwrap();
+            bench.rmdir("d").unwrap();
+            bench.mkdir("d").unwrap();
+        },
+        |bench| {
+            bench.unlink("d/old").unwrap();
+            bench.rmdir("d").unwrap();
+            bench.mkdir("other").unwrap();
+            bench.rename("other", "d").unwrap();
+        },
+        |bench| {
+            bench.unlink("d/old").unwrap();
+            bench.mkdir("other").unwrap();
+            bench.rename("other", "d").unwrap();
+        },
+    ];
+    for make in make {
+        let mut bench = on(NO_DEVICES, |[lower], _| {
+            lower.file("d/old", "deleted").file("a/f", "f").file("a/g", "g");
+        });
+        make(&bench);
+        bench.rename("a/f", "d/f").unwrap();
+        bench.unlink("d/f").unwrap();
+        bench.rename("a/g", "d/g").unwrap();
+        for _ in 0..2 {
+            assert_eq!(bench.names("d").unwrap(), ["g"]);
+            assert_eq!(bench.names("a").unwrap(), [""; 0]);
+            bench.reopen();
+        }
+        assert_eq!(bench.upper().get("d", "trusted.overlay.opaque").unwrap(), b"y");
+    }
+}

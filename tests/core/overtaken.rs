@@ -328,3 +328,38 @@ fn a_directory_that_nobody_knows_is_found_while_it_is_renamed() {
         }
     });
 }
+
+/// A reader that opens a lower file while it is copied up must not leave it behind as the node's file: changes would then reach
+/// the lower layer, which every bench compares at its end.
+#[test]
+fn a_reader_overtaken_by_a_copy_up() {
+    let clock = Clock::new();
+    let watch = {
+        let clock = clock.clone();
+        move |call: &'static str| {
+            if thread::current().name() == Some("reads") && call == "before open" {
+                clock.reach(Moment::LookedAt);
+                clock.wait_for(Moment::Renamed);
+            }
+        }
+    };
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.file("d/f", "old").mode("d/f", 0o644);
+    });
+    bench.open_on(Arc::new(Faulty::watched(watch)));
+    let node = bench.node("d/f").unwrap();
+    thread::scope(|scope| {
+        let read = || bench.raw().read(node, 0, &mut [0; 8]).unwrap();
+        let reader = thread::Builder::new().name("reads".into()).spawn_scoped(scope, read).unwrap();
+        clock.wait_for(Moment::LookedAt);
+        bench.write_node(node, 0, "new").unwrap();
+        clock.reach(Moment::Renamed);
+        reader.join().unwrap();
+    });
+    assert_eq!(bench.text("d/f").unwrap(), "new");
+    bench.chmod("d/f", 0o600).unwrap();
+    bench.set_xattr("d/f", "user.a", "b").unwrap();
+    bench.write_node(node, 0, "newer").unwrap();
+    assert_eq!(bench.text("d/f").unwrap(), "newer");
+    assert_eq!(bench.upper().text("d/f"), "newer");
+}

@@ -31,6 +31,8 @@ pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
     upper.file("upper", "upper file").dir("udir").file("udir/u", "u").whiteout("gone").dir("upper-empty");
     upper.dir("empty2").whiteout("empty2/x").set("empty2", "trusted.overlay.impure", "y");
     upper.whiteout("replaced");
+    bottom.file("opaque/deleted", "deleted");
+    upper.dir("opaque").set("opaque", "trusted.overlay.opaque", "y");
     bottom.file("faded/seen", "seen").file("faded/hidden", "hidden");
     upper.dir("faded").set("faded", "trusted.overlay.opaque", "x");
     upper.file("faded/hidden", "").set("faded/hidden", "trusted.overlay.whiteout", "y");
@@ -128,6 +130,8 @@ fn renaming() -> Vec<Scenario> {
         scenario!("rename of a merged directory" without redirects, |u| u.rename("dir", "udir/dir")),
         scenario!("unlink of a lower file" without devices, |u| u.unlink("dir/a")),
         scenario!("rename of a lower file" without devices, |u| u.rename("file", "dir/sub/moved")),
+        scenario!("rename of a lower file into an opaque directory" without devices, |u| u
+            .rename("file", "opaque/moved")),
         scenario!("rename of a merged directory" without devices, |u| u.rename("faded", "udir/faded")),
         scenario!("rename of a merged directory" without either, |u| u.rename("faded", "udir/faded")),
     ]

@@ -77,8 +77,8 @@ impl Faulty {
         stat
     }
 
-    /// Nothing fails, but `watch` is called after each `stat`, `rename`, `rmdir` and `get_xattr`, and before the last; it may
-    /// take its time.
+    /// Nothing fails, but `watch` is called after each `stat`, `rename`, `rmdir` and `get_xattr`, before the last, and before
+    /// `open`; it may take its time.
     pub fn watched(watch: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         Self { watch: Some(Watch(Box::new(watch))), ..Self::new() }
     }
@@ -137,6 +137,7 @@ impl Faulty {
 impl Store for Faulty {
     fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         self.step("open")?;
+        self.after("before open");
         Disk.open(at, flags, mode)
     }
 
