@@ -227,7 +227,8 @@ fn root_node(
     for dir in upper.iter().chain(lowers.iter()) {
         let fd = dirs.open(dir)?;
         let marks = Marks::read(store, At::this(fd.as_fd()))?;
-        if marks.xattr_whiteouts {
+        // An opaque directory keeps that mark when whiteouts come into it; the root is merged all the same.
+        if marks.xattr_whiteouts || (marks.opaque && dir.layer().is_upper()) {
             dir.set_xattr_whiteouts();
         }
         impure |= marks.impure && dir.layer().is_upper();

@@ -15,7 +15,7 @@ use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Link, LowerFile, Node};
 use crate::sys::At;
-use crate::types::{RealId, Stat};
+use crate::types::{Kind, RealId, Stat};
 
 /// How often a file that is renamed while we look at it is looked for again.
 const MOVES: usize = 16;
@@ -61,7 +61,9 @@ impl Union {
     /// when the place is used, so check with [`Place::is_right`]. A file that is open is where its descriptor is, and no name
     /// has to be walked to.
     pub(super) fn place(&self, node: &Node) -> Result<Place> {
-        if let Some(file) = self.cached_file(node, false) {
+        if node.kind == Kind::File
+            && let Some(file) = self.cached_file(node, false)
+        {
             let (fd, lower) = (file.fd.clone(), file.lower.clone());
             return Ok(Place { fd, name: None, real: None, parent: None, lower });
         }

@@ -216,3 +216,16 @@ fn a_whiteout_in_an_opaque_directory_leaves_it_opaque() {
         assert_eq!(bench.upper().get("d", "trusted.overlay.opaque").unwrap(), b"y");
     }
 }
+
+#[test]
+fn whiteouts_in_a_root_that_is_marked_opaque_stay_whiteouts() {
+    let mut bench = on(NO_DEVICES, |[lower], upper| {
+        lower.file("f", "deleted").file("g", "g");
+        upper.set("", "trusted.overlay.opaque", "y");
+    });
+    bench.unlink("f").unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.names("").unwrap(), ["g"]);
+        bench.reopen();
+    }
+}
