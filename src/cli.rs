@@ -19,6 +19,7 @@ mod words;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+pub use args::command;
 pub use error::UsageError;
 pub use layers::{LayerListError, parse_layers};
 pub use mount_opts::Note;

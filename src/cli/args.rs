@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::error::UsageError;
 use super::help;
@@ -141,14 +141,17 @@ fn twice(flag: &str, option: &str, by_flag: bool, by_option: bool) -> Result<(),
     Ok(())
 }
 
+/// The subcommands, for what describes them: `--help` and the manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// The text of `--help`.
 pub fn help() -> String {
-    use clap::CommandFactory;
-    Arguments::command().render_long_help().to_string()
+    command().render_long_help().to_string()
 }
 
 /// The text of `--version`.
 pub fn version() -> String {
-    use clap::CommandFactory;
-    Arguments::command().render_version()
+    command().render_version()
 }

@@ -29,11 +29,15 @@ Environment:
   UNIONFUSE_LOG  a file the daemon appends its log to; without it the daemon
                  logs only until the mount is live (on stderr)
 
-Signals: SIGTERM, SIGINT and SIGHUP make the daemon unmount and end; a second
-one ends it at once.
+Signals:
+  SIGTERM, SIGINT and SIGHUP make the daemon unmount and end; a second one
+  ends it at once.
 
-Exit codes: 0 mounted (or unmounted), 1 bad command line, 2 system error,
-32 the mount (or umount) failed.";
+Exit status:
+  0   mounted (or unmounted)
+  1   bad command line
+  2   system error
+  32  the mount (or umount) failed";
 
 /// After the options of `mount`.
 pub const MOUNT: &str = r"Examples:
@@ -42,9 +46,9 @@ pub const MOUNT: &str = r"Examples:
   unionfuse mount --lower top --lower middle:bottom --upper u --work w merged
   unionfuse mount --lower '/srv/a\:b' --upper u -o nodev,nosuid,volatile merged
 
-Options for -o, separated by ',' ('\,' is a comma that is part of a name, and
-a value in double quotes may contain commas). Unknown ones are ignored with a
-warning.
+Mount options:
+ For -o, separated by ',' ('\,' is a comma that is part of a name, and a value
+ in double quotes may contain commas). Unknown ones are ignored with a warning.
 
  Layers:
   lowerdir=A[:B…]      the same as --lower; lowerdir+=A adds one more below
