@@ -14,6 +14,7 @@
 
 mod alarm;
 mod streak;
+mod trail;
 mod watched;
 
 use std::cell::{Cell, RefCell};
@@ -27,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::alarm::Alarm;
 use self::streak::Streak;
+use self::trail::{Trail, Watch};
 use self::watched::Watched;
 use crate::sys::sched::{CpuSet, Thread};
 
@@ -49,12 +51,6 @@ const IDLE: u32 = 50;
 /// So many requests of others end it, if they come among [`FORGIVEN_AFTER`] ones.
 const STRANGERS: u32 = 4;
 const FORGIVEN_AFTER: u32 = 256;
-
-/// The follower asks where the client is, which takes 6 microseconds, when it had to wait for a request: one that comes from its own
-/// processor is there when it gets to run again. Where that tells nothing (the client was found in its place all the same), it
-/// asks only once in so many requests; and once in so many it asks in any case.
-const LOOK_SELDOM: u32 = 8;
-const LOOK_ANYHOW: u32 = 64;
 
 /// In place of the client of a request that nobody waits for yet; no thread has this number.
 const STREAM: u32 = u32::MAX;
@@ -118,32 +114,6 @@ struct State {
 struct Follower {
     thread: Thread,
     watched: Watched,
-}
-
-/// One client being followed.
-struct Trail {
-    client: Watched,
-    processor: Option<usize>,
-    answered: u32,
-    /// [`Thread::own_waits`] of the follower.
-    waits: Option<i64>,
-    /// Requests since the last look at the client, and how many there should be before another.
-    unseen: u32,
-    patience: u32,
-    moves: u32,
-    strangers: u32,
-    /// When a look was last put off.
-    alive: Instant,
-    watch: Watch,
-}
-
-/// What the one that stands by has seen.
-#[derive(Default)]
-struct Watch {
-    answered: u32,
-    looks: u32,
-    starving: u32,
-    others: u32,
 }
 
 /// One request, from its arrival until after its answer.
@@ -240,18 +210,7 @@ impl Follow {
             return false;
         };
         log::debug!("following thread {}", client.thread());
-        state.trail = Some(Trail {
-            client,
-            processor: None,
-            answered: 0,
-            waits: None,
-            unseen: 0,
-            patience: 1,
-            moves: 0,
-            strangers: 0,
-            alive: Instant::now(),
-            watch: Watch::default(),
-        });
+        state.trail = Some(Trail::of(client));
         self.alarm.set(WATCH);
         self.following.store(true, Ordering::Release);
         self.changed.notify_all();
@@ -403,33 +362,5 @@ impl Follow {
     /// Whether the device has what is in `flags` to be read, or is no longer mounted.
     fn waiting(&self, flags: PollFlags) -> bool {
         poll(&mut [PollFd::new(&self.device, flags)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) != Ok(0)
-    }
-}
-
-impl Trail {
-    fn may_have_moved(&mut self) -> bool {
-        let waits = Thread::own_waits();
-        let waited = waits.is_none() || waits != self.waits;
-        self.waits = waits;
-        self.unseen += 1;
-        self.unseen >= if waited { self.patience } else { LOOK_ANYHOW }
-    }
-
-    /// Moves the calling thread to where the client is; whether that was possible.
-    fn go_along(&mut self) -> bool {
-        let Some(processor) = self.client.processor().filter(|number| *number < CpuSet::MAX_CPU) else {
-            return false;
-        };
-        self.unseen = 0;
-        if self.processor == Some(processor) {
-            self.patience = (self.patience * 2).min(LOOK_SELDOM);
-            return true;
-        }
-        self.patience = 1;
-        self.processor = Some(processor);
-        self.moves = self.moves.wrapping_add(1);
-        let mut here = CpuSet::new();
-        here.set(processor);
-        Thread::current().keep_to(&here).is_ok()
     }
 }

@@ -1,0 +1,558 @@
+//! Each decodes a request, calls one operation of the union, replies once.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+
+use super::Adapter;
+use crate::fuse::answer::{reply_empty, reply_sized, run};
+use crate::fuse::follow::turn_of_stream;
+use crate::fuse::passthrough::{self, Access};
+use crate::fuse::{convert, ioctl};
+use crate::types::{Kind, RenameMode, SetAttr};
+
+/// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
+const MAX_WRITE: u32 = 1 << 20;
+
+/// A read of this many bytes or more is one of a stream, which the kernel asks for ahead of the reader.
+const STREAM: u32 = 64 << 10;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        if self.passthrough.is_some() {
+            passthrough::negotiate(config)?;
+        } else {
+            wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
+        }
+        if self.config.acl {
+            wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        if self.config.writeback {
+            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        let available = wanted & config.capabilities();
+        if available != wanted {
+            log::warn!("the kernel lacks {:?}: slower, or less exact", wanted & !available);
+        }
+        // Both are asked for within what the kernel offers, so neither can fail.
+        config.add_capabilities(available).map_err(|_| io::Error::other("INIT flags"))?;
+        config.set_max_write(MAX_WRITE).map_err(|_| io::Error::other("max_write"))?;
+        Ok(())
+    }
+
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req);
+        match run("lookup", parent, || self.union.lookup(convert::node(parent), name)) {
+            Ok(Some(entry)) => {
+                reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0))
+            }
+            Ok(None) => reply.entry(&self.ttl, &convert::nothing(), Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        // There is no reply to a forget; a failure is in the log.
+        let _ = run("forget", ino, || {
+            self.union.forget(convert::node(ino), nlookup);
+            Ok(())
+        });
+    }
+
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turn(req);
+        match run("getattr", ino, || self.union.getattr(convert::node(ino))) {
+            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let _turn = self.turn(req);
+        let change = SetAttr {
+            perm: mode,
+            uid,
+            gid,
+            size,
+            atime: atime.map(convert::new_time),
+            mtime: mtime.map(convert::new_time),
+        };
+        let (caller, node) = (convert::caller(req, 0), convert::node(ino));
+        let outcome = run("setattr", ino, || match convert::flushed_time(change, ctime) {
+            Some(mtime) if self.config.writeback => self.union.flush_time(caller, node, mtime),
+            _ => self.union.setattr(caller, node, change),
+        });
+        match outcome {
+            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _turn = self.turn(req);
+        match run("readlink", ino, || self.union.read_link(convert::node(ino))) {
+            Ok(target) => reply.data(target.as_encoded_bytes()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, umask);
+        let kind = Kind::from_mode(mode);
+        let outcome = run("mknod", parent, || {
+            self.union.mknod(caller, convert::node(parent), name, kind, mode, convert::device(rdev))
+        });
+        self.entries_changed(req, parent, &outcome);
+        self.reply_entry(outcome, reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, umask);
+        let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
+        self.entries_changed(req, parent, &outcome);
+        self.reply_entry(outcome, reply);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, 0);
+        let outcome = run("symlink", parent, || {
+            self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
+        });
+        self.entries_changed(req, parent, &outcome);
+        self.reply_entry(outcome, reply);
+    }
+
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
+        let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), name));
+        self.entries_changed(req, parent, &outcome);
+        reply_empty(outcome, reply);
+    }
+
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
+        let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), name));
+        self.entries_changed(req, parent, &outcome);
+        reply_empty(outcome, reply);
+    }
+
+    fn rename(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turn(req);
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        let outcome = run("rename", parent, || {
+            self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
+        });
+        self.entries_changed(req, parent, &outcome);
+        self.entries_changed(req, newparent, &outcome);
+        match outcome {
+            Ok(moved) => {
+                moved.into_iter().for_each(|node| self.forget_listing(INodeNo(node.0)));
+                reply.ok();
+            }
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req);
+        let outcome =
+            run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
+        self.entries_changed(req, newparent, &outcome);
+        self.reply_entry(outcome, reply);
+    }
+
+    /// Refused once, after which the kernel opens files by itself and sends reads and writes by node.
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
+        let _turn = self.turn(req);
+        let (caller, access) = (convert::caller(req, 0), Access::of(flags));
+        match run("open", ino, || self.open_through(open, caller, ino, access, &reply)) {
+            Ok(way) => way.reply_opened(reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn release(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turn(req);
+        if let Some(open) = &self.passthrough {
+            open.release(convert::node(ino), Access::of(flags));
+        }
+        reply.ok();
+    }
+
+    fn read(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let _turn = if size < STREAM { self.turn(req) } else { turn_of_stream(self.follow.as_ref()) };
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match run("read", ino, || self.union.read(convert::node(ino), offset, &mut buffer[..size])) {
+                Ok(count) => reply.data(&buffer[..count]),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let _turn = self.turn(req);
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let clear_set_id = kill.then(|| convert::caller(req, 0));
+        let node = convert::node(ino);
+        let outcome = run("write", ino, || match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            true if self.config.writeback => Ok((self.union.write_back(node, offset, data)?, false)),
+            _ => self.union.write(node, offset, data, clear_set_id),
+        });
+        self.reply_written(ino, outcome, reply);
+    }
+
+    /// Refused once: nothing is to be done at close.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
+        reply_empty(run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)), reply);
+    }
+
+    /// Refused once, after which the kernel caches listings for as long as the directory is unchanged.
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _turn = self.turn(req);
+        let outcome = run("readdir", ino, || {
+            self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
+                let kind = convert::file_type(entry.kind);
+                match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let _turn = self.turn(req);
+        let outcome = run("readdirplus", ino, || {
+            self.union.read_dir(convert::node(ino), offset, true, &mut |entry| {
+                let ino = INodeNo(entry.node.0);
+                let (attr, ttl) = match &entry.attr {
+                    Some(attr) => (convert::attr(attr), self.lifetime(attr)),
+                    // The kernel takes only number and kind of `.` and `..`; anything else it has to look up.
+                    None => {
+                        let kind = convert::file_type(entry.kind);
+                        (fuser::FileAttr { ino, kind, ..convert::nothing() }, Duration::ZERO)
+                    }
+                };
+                match reply.add(ino, entry.cookie, &entry.name, &ttl, &attr, Generation(0)) {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            })
+        });
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.fsync(req, ino, fh, datasync, reply);
+    }
+
+    fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turn(req);
+        match run("statfs", ino, || self.union.statfs()) {
+            Ok(usage) => reply.statfs(
+                usage.blocks,
+                usage.blocks_free,
+                usage.blocks_available,
+                usage.files,
+                usage.files_free,
+                usage.block,
+                usage.name_max,
+                usage.fragment,
+            ),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turn(req);
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let outcome = run("setxattr", ino, || {
+            self.union.set_xattr(convert::caller(req, 0), convert::node(ino), name, value, flags)
+        });
+        reply_empty(outcome, reply);
+    }
+
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req);
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let outcome = run("getxattr", ino, || self.union.get_xattr(convert::node(ino), name));
+        reply_sized(outcome, size, reply);
+    }
+
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req);
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        let caller = convert::caller(req, 0);
+        reply_sized(run("listxattr", ino, || self.union.list_xattr(caller, convert::node(ino))), size, reply);
+    }
+
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req);
+        if !self.config.xattr {
+            return reply.error(Errno::ENOSYS);
+        }
+        reply_empty(run("removexattr", ino, || self.union.remove_xattr(convert::node(ino), name)), reply);
+    }
+
+    /// Refused once where the kernel opens by itself: it then makes a file by `mknod`, which is one request instead of two.
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, umask);
+        let outcome = run("create", parent, || {
+            let attr = self.union.mknod(caller, convert::node(parent), name, Kind::File, mode, 0)?.attr;
+            let access = Access::of(OpenFlags(flags));
+            let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
+            way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
+        });
+        self.entries_changed(req, parent, &outcome);
+        match outcome {
+            Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let _turn = self.turn(req);
+        let caller = convert::caller(req, 0);
+        let node = convert::node(ino);
+        let allocate = || self.union.allocate(caller, node, mode, offset, length);
+        let outcome = run("fallocate", ino, || match self.config.writeback {
+            true => self.union.with_flushed_time(node, allocate),
+            false => allocate(),
+        });
+        if let Ok(changed) = outcome {
+            self.mode_changed(ino, changed);
+        }
+        reply_empty(outcome.map(drop), reply);
+    }
+
+    fn ioctl(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
+        match outcome {
+            Ok(data) => reply.ioctl(0, &data),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn lseek(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let _turn = self.turn(req);
+        let (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) = (u64::try_from(offset), whence) else {
+            return reply.error(Errno::EINVAL);
+        };
+        match run("lseek", ino, || self.union.seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)) {
+            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        req: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let caller = convert::caller(req, 0);
+        // The reply carries 32 bits; a shorter copy is asked for again.
+        let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
+        let from = (convert::node(ino_in), offset_in);
+        let to = (convert::node(ino_out), offset_out);
+        let copy = || self.union.copy_range(caller, from, to, len);
+        let outcome = run("copy_file_range", ino_in, || match self.config.writeback {
+            true => self.union.with_flushed_time(to.0, copy),
+            false => copy(),
+        });
+        self.reply_written(ino_out, outcome, reply);
+    }
+}
