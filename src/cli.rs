@@ -78,8 +78,9 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
     if helper::is_helper_name(program) {
         return helper::parse(rest);
     }
-    if program == "fuse-overlayfs" || !is_subcommand(rest.first()) {
-        return bare::parse(rest);
+    let by_engine = program == "fuse-overlayfs";
+    if by_engine || !is_subcommand(rest.first()) {
+        return bare::parse(rest, by_engine);
     }
     args::parse(args)
 }

@@ -25,6 +25,8 @@ pub struct UnionConfig {
     pub durability: Durability,
     /// Owners as stored in the layers against owners as shown in the union.
     pub id_map: IdMap,
+    /// Whether reading leaves the access times of upper files alone; those of lower ones stay in any case.
+    pub no_atime: bool,
 }
 
 impl UnionConfig {
@@ -39,6 +41,7 @@ impl UnionConfig {
             xattr_namespace: XattrNamespace::Auto,
             durability: Durability::Synced,
             id_map: IdMap::default(),
+            no_atime: false,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
 use crate::fuse::Session;
 use crate::ops::Union;
-use crate::sys::creds::administers_machine;
+use crate::sys::creds::{self, administers_machine};
 use crate::sys::mount::{self, FuseMountOptions, MountError, MountId};
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
@@ -113,6 +113,9 @@ fn serve(config: &MountConfig, background: Option<Background>) -> Result<ExitCod
     process::clear_umask();
     if let Err(error) = process::raise_open_file_limit() {
         log::warn!("the limit of open files stays as it is: setrlimit: {error}");
+    }
+    if let Err(error) = creds::respect_quotas() {
+        log::warn!("disk quotas do not bind what is written by the daemon: capset: {error}");
     }
     let mut live = Live::start(config)?;
     live.announce(background)?;
@@ -299,9 +302,11 @@ fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
     let place = mounted_union(mountpoint)?;
     mount::unmount(&place, lazy).map_err(|error| {
         // fusermount3 has no error numbers, only words.
-        let busy = error.kind() == io::ErrorKind::ResourceBusy || error.to_string().contains("busy");
-        let remedy = if busy {
+        let said = error.to_string();
+        let remedy = if error.kind() == io::ErrorKind::ResourceBusy || said.contains("busy") {
             "end the programs that use it ('fuser -vm MNT' lists them), or add --lazy"
+        } else if said.contains("not found in") {
+            "only root and the user who has mounted it may unmount it"
         } else {
             ""
         };

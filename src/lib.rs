@@ -17,6 +17,9 @@ pub mod ops;
 pub mod sys;
 pub mod types;
 
+/// The target of log records that are no warnings, and yet to be told to users who have not asked for more.
+pub const NOTICE: &str = "unionfuse::notice";
+
 pub use config::{MountConfig, UnionConfig};
 pub use error::{Error, Result, SetupError};
 pub use ops::Union;

@@ -24,3 +24,8 @@ fn fstab() {
 fn podman() {
     script::run("callers/podman.sh", 15);
 }
+
+#[test]
+fn places() {
+    script::run("callers/places.sh", 5);
+}

@@ -17,11 +17,12 @@ const LETTERS: Letters = Letters {
     long: &[(b"foreground", b'f'), (b"debug", b'd'), (b"help", b'h'), (b"version", b'V')],
 };
 
-/// Reads a command line without a subcommand; `args` excludes the name of the program.
+/// Reads a command line without a subcommand; `args` excludes the name of the program, `by_engine` says whether that is one
+/// that only container engines use.
 ///
 /// # Errors
 /// See [`UsageError`].
-pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
+pub fn parse(args: &[OsString], by_engine: bool) -> Result<Invocation, UsageError> {
     let words = Words::parse(args, LETTERS)?;
     if words.has(b'h') {
         return Ok(Command::Say(args::help()).into());
@@ -37,7 +38,7 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
         opts.session.threads = 1;
     }
     let (source, mountpoint) = source_and_mountpoint(&words)?;
-    let form = if source.is_some() { Form::MountHelper } else { Form::MountProgram };
+    let form = if source.is_some() && !by_engine { Form::MountHelper } else { Form::MountProgram };
     let (foreground, debug) = (words.has(b'f'), words.has(b'd'));
     Request { form, source, mountpoint, foreground, debug, opts }.into_invocation()
 }

@@ -51,6 +51,8 @@ pub struct MountOpts {
     pub flags: MountFlags,
     /// How requests are served.
     pub session: SessionConfig,
+    /// `setuid=`, `drop_privileges`: mount.fuse3 takes them out before it runs us.
+    pub privileges_to_drop: Option<&'static str>,
     /// What to tell the user once logging works.
     pub notes: Vec<Note>,
 }
@@ -190,10 +192,17 @@ impl MountOpts {
             b"user" | b"users" | b"nouser" | b"owner" | b"noowner" | b"group" | b"nogroup" | b"auto"
             | b"noauto" | b"nofail" | b"_netdev" | b"defaults" | b"comment" => {}
             mount_table if mount_table.starts_with(b"x-") || mount_table.starts_with(b"X-") => {}
+            b"setuid" => self.privileges_to_drop = Some("setuid"),
+            b"drop_privileges" => self.privileges_to_drop = Some("drop_privileges"),
             b"context" | b"fscontext" | b"defcontext" | b"rootcontext" | b"xattr_permissions" => {
                 self.warn(format!("option '{name}' is not supported and ignored"));
             }
+            // mount(8) repeats what the kernel shows of a mount when it is to be changed.
             b"default_permissions"
+            | b"user_id"
+            | b"group_id"
+            | b"rootmode"
+            | b"max_read"
             | b"xino"
             | b"nfs_export"
             | b"verity"

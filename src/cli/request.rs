@@ -17,7 +17,8 @@ pub enum Form {
     Subcommand,
     /// `unionfuse -o … MNT`, as container engines call a mount program.
     MountProgram,
-    /// `unionfuse SOURCE MNT -o …` or `mount.unionfuse`, as mount(8) calls a helper.
+    /// `unionfuse SOURCE MNT -o …` or `mount.unionfuse`, as mount(8) calls a helper. By the name `fuse-overlayfs`, which only
+    /// container engines know, it is a [`Form::MountProgram`] all the same (containerd's snapshotter goes through mount.fuse3).
     MountHelper,
 }
 
@@ -56,10 +57,15 @@ impl Request {
             return Ok(Invocation { command, notes: self.opts.notes });
         }
         if self.opts.lowers.is_empty() {
-            return Err(UsageError::new(match self.form {
-                Form::Subcommand => "no lower directory: add '--lower DIR'",
-                _ => "no lower directory: add '-o lowerdir=DIR' (see 'unionfuse --help')",
-            }));
+            let remedy = match (self.form, &self.source) {
+                (Form::Subcommand, _) => "add '--lower DIR'".to_owned(),
+                (Form::MountHelper, Some(word)) => format!(
+                    "add '-o lowerdir=DIR', or correct '{}' if it is to be a command (see 'unionfuse --help')",
+                    word.display()
+                ),
+                _ => "add '-o lowerdir=DIR' (see 'unionfuse --help')".to_owned(),
+            };
+            return Err(UsageError::new(format!("no lower directory: {remedy}")));
         }
         if self.opts.session.passthrough && self.opts.session.writeback {
             return Err(UsageError::new(
@@ -88,6 +94,7 @@ impl Request {
                 xattr_namespace: if opts.user_xattr { XattrNamespace::User } else { XattrNamespace::Auto },
                 durability: opts.durability,
                 id_map: opts.id_map,
+                no_atime: flags.no_atime,
                 upper: opts.upper,
                 work: opts.work,
                 lowers: opts.lowers,

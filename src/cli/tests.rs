@@ -257,3 +257,28 @@ fn usage_errors() {
         assert!(error.contains(named), "{words:?}: {error}");
     }
 }
+
+#[test]
+fn the_engines_name_for_us_means_no_redirects() {
+    let words = ["SRC", "/m", "-o", "lowerdir=/l,upperdir=/u,workdir=/w"];
+    let called = |name: &str| mount(&[&[name], &words[..]].concat()).union.redirect_dir;
+    assert_eq!(called("/usr/bin/fuse-overlayfs"), Some(false));
+    assert_eq!(called("unionfuse"), None);
+    let config = mount(&["fuse-overlayfs", "SRC", "/m", "-o", "lowerdir=/l,upperdir=/u,redirect_dir=on"]);
+    assert_eq!(config.union.redirect_dir, Some(true));
+}
+
+#[test]
+fn a_helper_does_not_mount_with_more_rights_than_it_was_told_to() {
+    for option in ["setuid=nobody", "drop_privileges"] {
+        let options = format!("lowerdir=/l,{option}");
+        let error = run(&["mount.fuse.unionfuse", "SRC", "/m", "-o", &options]).unwrap_err();
+        assert!(error.contains(option.split('=').next().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_misspelt_command_is_mentioned() {
+    let error = run(&["unionfuse", "umonut", "/m"]).unwrap_err();
+    assert!(error.contains("'umonut'"), "{error}");
+}

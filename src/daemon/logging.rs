@@ -1,5 +1,6 @@
 //! Where messages go: stderr while somebody reads it, then the file named by [`LOG_FILE_VARIABLE`], or nowhere.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,11 +8,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use log::LevelFilter;
+use parking_lot::Mutex;
 
+use crate::NOTICE;
 use crate::error::SetupError;
 
 /// Names the file a daemon appends its log to.
 pub const LOG_FILE_VARIABLE: &str = "UNIONFUSE_LOG";
+
+/// What was logged before the log file was open.
+static EARLY: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether stderr has become the log file: a line then needs a time.
 static IN_FILE: AtomicBool = AtomicBool::new(false);
@@ -20,16 +26,23 @@ static IN_FILE: AtomicBool = AtomicBool::new(false);
 pub fn init(debug: bool) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Warn);
+    builder.filter_module(NOTICE, LevelFilter::Info);
     if debug {
-        builder.filter_module(env!("CARGO_CRATE_NAME"), LevelFilter::Debug);
+        // The library that reads requests logs each of them.
+        for module in [env!("CARGO_CRATE_NAME"), "fuser"] {
+            builder.filter_module(module, LevelFilter::Debug);
+        }
     }
     builder.parse_default_env();
     builder.format(|out, record| {
         let level = record.level().as_str().to_ascii_lowercase();
         if IN_FILE.load(Ordering::Relaxed) {
-            let time = out.timestamp_millis();
-            writeln!(out, "{time} unionfuse[{}]: {level}: {}", std::process::id(), record.args())
+            let line = timed_line(&out.timestamp_millis(), &level, record.args());
+            writeln!(out, "{line}")
         } else {
+            if file_name().is_some() {
+                EARLY.lock().push(timed_line(&out.timestamp_millis(), &level, record.args()));
+            }
             writeln!(out, "unionfuse: {level}: {}", record.args())
         }
     });
@@ -38,14 +51,20 @@ pub fn init(debug: bool) {
     }
 }
 
+fn timed_line(time: &impl Display, level: &str, text: &impl Display) -> String {
+    format!("{time} unionfuse[{}]: {level}: {text}", std::process::id())
+}
+
+fn file_name() -> Option<OsString> {
+    std::env::var_os(LOG_FILE_VARIABLE).filter(|path| !path.is_empty())
+}
+
 /// Opens the log file, if one is wanted.
 ///
 /// # Errors
 /// Those of open(2).
 pub fn open_file() -> Result<Option<File>, SetupError> {
-    let Some(path) = std::env::var_os(LOG_FILE_VARIABLE).filter(|path| !path.is_empty()) else {
-        return Ok(None);
-    };
+    let Some(path) = file_name() else { return Ok(None) };
     let opened = File::options().append(true).create(true).open(&path);
     let failed = |error| {
         let problem = format_args!("open: {error}");
@@ -57,7 +76,13 @@ pub fn open_file() -> Result<Option<File>, SetupError> {
 /// To be called when stderr has become the log file, or `/dev/null`.
 pub fn detached(to_file: bool) {
     IN_FILE.store(to_file, Ordering::Relaxed);
-    if !to_file {
+    let early = std::mem::take(&mut *EARLY.lock());
+    if to_file {
+        for line in early {
+            // As with any other line: a full disk must not stop the daemon.
+            writeln!(io::stderr(), "{line}").ok();
+        }
+    } else {
         log::set_max_level(LevelFilter::Off);
     }
 }

@@ -43,11 +43,15 @@ fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
     if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]) {
         log::debug!("sd_notify: {error}");
     }
+    let Some(place) = place else {
+        // Somebody else has mounted, and nobody told us where: all we can do is end, and the mount is dead.
+        log::warn!("the mount was made by another program: it stays, and answers no more");
+        unmounted.store(true, Ordering::Relaxed);
+        end(unmounted);
+    };
     let done = Arc::clone(unmounted);
     let worker = thread::Builder::new().name("unmount".to_owned()).spawn(move || {
-        // Without a place, somebody else has mounted: all we can do is end, and the mount is dead.
-        let detached = place.is_none_or(|place| flush_and_unmount(&place));
-        done.store(detached, Ordering::Relaxed);
+        done.store(flush_and_unmount(&place), Ordering::Relaxed);
     });
     let done = Arc::clone(unmounted);
     let timer = thread::Builder::new().name("deadline".to_owned()).spawn(move || {

@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -11,9 +11,10 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::fd_cache::FdCache;
-use super::stack::LayerInfo;
+use super::marker::Marks;
+use super::stack::{LayerInfo, Offsets};
 use super::store::Store;
-use crate::sys::{At, Error, Result};
+use crate::sys::{self, At, Error, Result};
 use crate::types::RealId;
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -33,6 +34,10 @@ pub struct RealDir {
     no_aufs_marks: AtomicBool,
     /// `overlay.opaque` is `x`: zero-size files with `overlay.whiteout` in it are whiteouts.
     xattr_whiteouts: AtomicBool,
+    /// `overlay.impure`: it was in an upperdir once, and files that were copied up may lie in it.
+    impure: AtomicBool,
+    /// What its offsets are like, where that is not the layer's.
+    offsets: OnceLock<Offsets>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +84,8 @@ impl RealDir {
             place: RwLock::new(place),
             no_aufs_marks: AtomicBool::new(false),
             xattr_whiteouts: AtomicBool::new(false),
+            impure: AtomicBool::new(false),
+            offsets: OnceLock::new(),
         })
     }
 
@@ -129,6 +136,21 @@ impl RealDir {
     /// Records that a full listing showed no AUFS mark.
     pub fn has_no_aufs_marks(&self) {
         self.no_aufs_marks.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether files that were copied up may lie in it.
+    pub fn is_impure(&self) -> bool {
+        self.impure.load(Ordering::Relaxed)
+    }
+
+    /// Records what of its marks says something about what lies in it.
+    pub fn note_marks(&self, marks: &Marks) {
+        if marks.xattr_whiteouts {
+            self.set_xattr_whiteouts();
+        }
+        if marks.impure {
+            self.impure.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Whether zero-size files marked `overlay.whiteout` in it are whiteouts.
@@ -229,6 +251,19 @@ impl DirOpener {
     /// Closes the descriptor of a directory that is no longer used.
     pub fn close(&self, dir: &RealDir) {
         self.cache.remove(dir.key);
+    }
+
+    /// What the offsets of a directory are like: another filesystem may be mounted on it, or above it in the layer.
+    pub fn offsets(&self, dir: &RealDir) -> Result<Offsets> {
+        if !dir.layer.may_have_mounts {
+            return Ok(dir.layer.offsets);
+        }
+        if let Some(known) = dir.offsets.get() {
+            return Ok(*known);
+        }
+        let fd = self.open(dir)?;
+        let offsets = Offsets::of(sys::file::fs_magic(fd.as_fd())?);
+        Ok(*dir.offsets.get_or_init(|| offsets))
     }
 
     /// A descriptor whose entries can be read, at the directory's beginning.

@@ -1,8 +1,9 @@
 //! Opening the layers of a union: every check is made, with a message that helps, before anything is created.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use super::dir::RealDir;
-use super::opened::{Mountpoint, Opened};
+use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin::HandleDecoder;
 use super::stack::{Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
 use super::store::Store;
@@ -63,7 +64,8 @@ pub fn stack(
                     "use another, empty directory for changes",
                 ));
             }
-            Some(open_upper(store, config, path, opened, mountpoint.as_ref(), &mut filesystems)?)
+            let lowers = &lower_dirs;
+            Some(open_upper(store, config, (path, opened), lowers, mountpoint.as_ref(), &mut filesystems)?)
         }
         None if config.work.is_some() => {
             return Err(SetupError::new(
@@ -91,6 +93,8 @@ fn layer_info(
     opened: &Opened,
     mountpoint: Option<Covered>,
     filesystem: u16,
+    may_have_mounts: bool,
+    no_atime: bool,
 ) -> Arc<LayerInfo> {
     let magic = sys::file::fs_magic(opened.fd.as_fd()).unwrap_or(0);
     Arc::new(LayerInfo {
@@ -100,7 +104,8 @@ fn layer_info(
         filesystem,
         mountpoint,
         offsets: Offsets::of(magic),
-        no_atime: AtomicBool::new(true),
+        may_have_mounts,
+        no_atime: AtomicBool::new(no_atime),
     })
 }
 
@@ -121,7 +126,7 @@ fn open_lower(
             mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat))
         }
     };
-    let info = layer_info(index, path, &opened, covered, filesystem);
+    let info = layer_info(index, path, &opened, covered, filesystem, private.is_err(), true);
     RealDir::held(info, opened.stat.ino, Arc::new(private.unwrap_or(opened.fd)))
 }
 
@@ -136,7 +141,7 @@ fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u1
             OFlags::RDONLY | OFlags::DIRECTORY,
             0,
         );
-        let uuid = readable.map_or([0; 16], |fd| sys::handle::fs_uuid(fd.as_fd()));
+        let uuid = readable.ok().and_then(|fd| sys::handle::fs_uuid(fd.as_fd())).unwrap_or_default();
         filesystems.push(Filesystem { dev: opened.stat.dev, uuid, decoder, handles: handle.is_some() });
         filesystems.len() - 1
     });
@@ -146,22 +151,73 @@ fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u1
 fn open_upper(
     store: &Arc<dyn Store>,
     config: &UnionConfig,
-    path: &Path,
-    opened: Opened,
+    (path, opened): (&Path, Opened),
+    lowers: &[(&PathBuf, Opened)],
     mountpoint: Option<&Mountpoint>,
     filesystems: &mut Vec<Filesystem>,
 ) -> Result<Upper, SetupError> {
     let upper_lock = lock_directory("upperdir", path, &opened.fd)?;
+    check_kernel_overlays(path, &opened)?;
     let work = WorkDir::find(config, path, &opened)?;
+    check_lowers(&work, lowers)?;
+    let work_id = work.id;
     // Two mounts in one work directory would sweep each other's changes away, even with different upperdirs.
     let work_lock = lock_directory("workdir", &work.path, &work.fd)?;
     let made = work.made();
     let (format, staging) = work.set_up(store, config, &opened)?;
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
-    let info = layer_info(0, path, &opened, covered, filesystem);
+    let info = layer_info(0, path, &opened, covered, filesystem, true, config.no_atime);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging, format, made, locks: [upper_lock, work_lock] })
+    Ok(Upper { root, staging, format, made, work: work_id, locks: [upper_lock, work_lock] })
+}
+
+/// A workdir is swept: no lowerdir may lie in it.
+fn check_lowers(work: &WorkDir, lowers: &[(&PathBuf, Opened)]) -> Result<(), SetupError> {
+    // Most layers have most directories above them in common.
+    let mut elsewhere = HashSet::new();
+    for (path, lower) in lowers {
+        let mut id = lower.stat.real_id();
+        let mut above = Mountpoint::parent_of(lower.fd.as_fd());
+        while elsewhere.insert(id) {
+            if id == work.id {
+                let problem = format!("is or contains the lowerdir '{}'", path.display());
+                let remedy = "use an empty directory beside the upperdir: what is in a workdir is removed";
+                return Err(SetupError::new("workdir", Some(&work.path), problem, remedy));
+            }
+            let Some((fd, stat)) = above else { break };
+            id = stat.real_id();
+            above = Mountpoint::parent_of(fd.as_fd());
+        }
+    }
+    Ok(())
+}
+
+/// The kernel's overlayfs takes no lock that we could see, but tells in the mount table what it has mounted.
+fn check_kernel_overlays(path: &Path, upper: &Opened) -> Result<(), SetupError> {
+    let overlays = match sys::mount::kernel_overlays() {
+        Ok(overlays) => overlays,
+        Err(error) => {
+            log::debug!("the mount table cannot be read: {error}");
+            return Ok(());
+        }
+    };
+    let is_upper = |dir: &Path| {
+        let opened = sys::namei::open_path(dir, DIRECTORY).and_then(|fd| sys::namei::stat_fd(&fd));
+        opened.is_ok_and(|stat| stat.real_id() == upper.stat.real_id())
+    };
+    match overlays.iter().find(|overlay| is_upper(&overlay.upper)) {
+        Some(overlay) => {
+            let problem = format!("in use by the kernel's overlayfs on '{}'", overlay.mountpoint.display());
+            Err(SetupError::new(
+                "upperdir",
+                Some(path),
+                problem,
+                "unmount that first, or use another upperdir",
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Takes a directory for this mount alone.

@@ -30,7 +30,10 @@ impl Opened {
         opened.map_err(|error| {
             let remedy = match error.errno() {
                 Errno::NOENT => "create it, or correct the path; ':' in a path is written '\\:'",
-                Errno::NOTDIR => "a layer must be a directory",
+                Errno::NOTDIR => "name a directory",
+                Errno::LOOP => "its symbolic links lead round in a circle",
+                Errno::NAMETOOLONG => "name it by a shorter path, e.g. relative to the current directory",
+                Errno::MFILE => "each layer needs an open file: raise the limit ('ulimit -n')",
                 Errno::ACCESS => "its parents must be searchable for the user that runs unionfuse",
                 _ => "",
             };

@@ -15,12 +15,22 @@ const NATIVE_ENDIAN: u8 = 1;
 #[cfg(target_endian = "little")]
 const NATIVE_ENDIAN: u8 = 0;
 const ANY_ENDIAN: u8 = 2;
+const IN_UPPER: u8 = 4;
 
 /// The value of `overlay.origin`.
 pub fn encode(handle: &FileHandle, uuid: &[u8; 16]) -> Option<Vec<u8>> {
+    encode_with(handle, uuid, NATIVE_ENDIAN)
+}
+
+/// The value of `overlay.upper`, for something in the upperdir.
+pub fn encode_upper(handle: &FileHandle, uuid: &[u8; 16]) -> Option<Vec<u8>> {
+    encode_with(handle, uuid, NATIVE_ENDIAN | IN_UPPER)
+}
+
+fn encode_with(handle: &FileHandle, uuid: &[u8; 16], flags: u8) -> Option<Vec<u8>> {
     let len = u8::try_from(HEADER + handle.bytes.len()).ok()?;
     let mut value = Vec::with_capacity(len.into());
-    value.extend_from_slice(&[VERSION, MAGIC, len, NATIVE_ENDIAN, handle.kind]);
+    value.extend_from_slice(&[VERSION, MAGIC, len, flags, handle.kind]);
     value.extend_from_slice(uuid);
     value.extend_from_slice(&handle.bytes);
     Some(value)

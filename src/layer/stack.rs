@@ -14,6 +14,7 @@ use super::origin::HandleDecoder;
 use super::staging::Staging;
 use super::store::Store;
 use crate::sys::{At, Result};
+use crate::types::RealId;
 
 /// The number of a layer in the stack: 0 is the upperdir, lowerdirs count from 1, top-most first.
 pub type LayerIndex = u16;
@@ -31,9 +32,12 @@ pub struct LayerInfo {
     pub filesystem: u16,
     /// Where the union's own mountpoint lies in this layer, when it does.
     pub mountpoint: Option<Covered>,
-    /// What its directory offsets are like.
+    /// What directory offsets of its root are like.
     pub offsets: Offsets,
-    /// Cleared once the kernel refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
+    /// Whether other filesystems may be mounted in it. A private copy of its mount has none.
+    pub may_have_mounts: bool,
+    /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
+    /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
     pub no_atime: AtomicBool,
 }
 
@@ -83,9 +87,9 @@ impl LayerInfo {
         (covered.parent == parent && covered.name == name).then(|| covered.fd.clone())
     }
 
-    /// Opens for reading; a lower layer's access times stay as they are wherever the kernel lets us.
+    /// Opens; access times that are to stay as they are do so wherever the kernel lets us.
     pub fn open_untouched(&self, store: &dyn Store, at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
-        if !self.is_upper() && self.no_atime.load(Ordering::Relaxed) {
+        if self.no_atime.load(Ordering::Relaxed) {
             match store.open(at, flags | OFlags::NOATIME, 0) {
                 Err(error) if error.errno() == Errno::PERM => {}
                 other => return other,
@@ -122,6 +126,8 @@ pub struct Upper {
     pub format: super::probe::Format,
     /// Directories that were made for this mount: the work directory, or what is in it.
     pub made: Vec<PathBuf>,
+    /// The workdir, which no union shows, wherever it lies.
+    pub work: RealId,
     /// Held as long as the mount lives, so that no second mount takes the same upperdir or workdir.
     pub locks: [OwnedFd; 2],
 }

@@ -47,7 +47,7 @@ impl Staging {
             shared_whiteout: Mutex::new(None),
         };
         staging.disinherit()?;
-        staging.sweep()?;
+        staging.empty(staging.dir.as_fd())?;
         Ok(staging)
     }
 
@@ -149,10 +149,6 @@ impl Staging {
         self.store.chmod(this, 0o700)
     }
 
-    fn sweep(&self) -> Result<()> {
-        self.remove_entries(self.dir.as_fd())
-    }
-
     fn remove(&self, at: At<'_>) -> Result<()> {
         match self.store.unlink(at) {
             Err(error) if error.errno() == Errno::NOENT => Ok(()),
@@ -180,10 +176,11 @@ impl Staging {
 
     fn empty_dir(&self, at: At<'_>) -> Result<()> {
         let dir = self.store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        self.remove_entries(dir.as_fd())
+        self.empty(dir.as_fd())
     }
 
-    fn remove_entries(&self, dir: BorrowedFd<'_>) -> Result<()> {
+    /// Removes everything in a directory.
+    pub(super) fn empty(&self, dir: BorrowedFd<'_>) -> Result<()> {
         let readable =
             self.store.open(At::new(dir, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
         let mut names = Vec::new();

@@ -1,6 +1,7 @@
 //! The work directory: found or made, checked, and made ready for [`Staging`].
 
 use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,19 +12,25 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::opened::{DIRECTORY, Mountpoint, Opened};
+use super::origin;
 use super::probe::{self, Format};
 use super::staging::{INDEX, Staging, WORK};
 use super::store::Store;
+use crate::NOTICE;
 use crate::config::{Durability, UnionConfig};
 use crate::error::SetupError;
+use crate::sys::mount::MountId;
 use crate::sys::{self, At};
-use crate::types::Stat;
+use crate::types::{RealId, Stat};
 
 /// The workdir, given or chosen.
 pub(super) struct WorkDir {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
+    pub(super) id: RealId,
     created: bool,
+    /// Whether it was chosen for the user, who may never have heard of it.
+    chosen: bool,
 }
 
 /// What an automatically made workdir inside the upperdir is called; hidden in the union.
@@ -69,7 +76,8 @@ impl WorkDir {
                 ));
             }
         }
-        Ok(Self { path: path.to_path_buf(), fd: opened.fd, created: false })
+        let id = opened.stat.real_id();
+        Ok(Self { path: path.to_path_buf(), fd: opened.fd, id, created: false, chosen: false })
     }
 
     fn choose(upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
@@ -83,44 +91,48 @@ impl WorkDir {
             candidates.push(parent.join(sibling));
         }
         candidates.push(absolute.join(HIDDEN_WORK));
-        let mut last = None;
+        let mut last = None::<std::io::Error>;
         for path in candidates {
-            match Self::make(&path, upper) {
+            match Self::make(&path, upper, MountId::of(&absolute).ok()) {
                 Ok(work) => {
-                    log::info!("work directory: {}", path.display());
+                    let target = if work.created { NOTICE } else { module_path!() };
+                    log::info!(target: target, "work directory: {}", path.display());
                     return Ok(work);
                 }
                 Err(error) => last = Some(error),
             }
         }
-        let problem =
-            last.map_or_else(String::new, |error| format!("no work directory can be made: {error}"));
-        Err(SetupError::new(
-            "upperdir",
-            Some(upper_path),
-            problem,
-            "name one on the same filesystem with --work",
-        ))
+        let error = last.unwrap_or_else(|| Errno::NOENT.into());
+        let remedy = Errno::from_io_error(&error)
+            .and_then(remedy_for_writing)
+            .unwrap_or("name one on the same filesystem with --work");
+        let problem = format!("no work directory can be made: {error}");
+        Err(SetupError::new("upperdir", Some(upper_path), problem, remedy))
     }
 
-    fn make(path: &Path, upper: &Opened) -> Result<Self, std::io::Error> {
+    /// `mount` is that of the upperdir: what is renamed must stay in one, which its filesystem does not tell (bind mounts).
+    fn make(path: &Path, upper: &Opened, mount: Option<MountId>) -> Result<Self, std::io::Error> {
         let created = match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => true,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
         // Where others may write, what is there already may be a trap: all that lies in a work directory is removed.
-        let is_ours = |stat: &Stat| created || (stat.uid == upper.stat.uid && stat.mode & 0o022 == 0);
+        let owners = [upper.stat.uid, rustix::process::geteuid().as_raw()];
+        let is_ours = |stat: &Stat| created || (owners.contains(&stat.uid) && stat.mode & 0o022 == 0);
+        let is_elsewhere = || mount.is_some_and(|mount| MountId::of(path).is_ok_and(|id| id != mount));
         let work = sys::namei::open_path(path, DIRECTORY | OFlags::NOFOLLOW)
             .and_then(|fd| sys::namei::stat_fd(&fd).map(|stat| (fd, stat)))
             .map_err(|error| std::io::Error::from(error.errno()))
             .and_then(|(fd, stat)| match stat {
-                stat if stat.dev != upper.stat.dev => Err(std::io::Error::from(Errno::XDEV)),
+                stat if stat.dev != upper.stat.dev || is_elsewhere() => {
+                    Err(std::io::Error::from(Errno::XDEV))
+                }
                 stat if !is_ours(&stat) => Err(std::io::Error::from(Errno::PERM)),
-                _ => Ok(fd),
+                stat => Ok((fd, stat.real_id())),
             });
         match work {
-            Ok(fd) => Ok(Self { path: path.to_path_buf(), fd, created }),
+            Ok((fd, id)) => Ok(Self { path: path.to_path_buf(), fd, id, created, chosen: true }),
             Err(error) => {
                 if created {
                     std::fs::remove_dir(path)?;
@@ -166,7 +178,8 @@ impl WorkDir {
         let made_before =
             store.stat(At::new(self.fd.as_fd(), OsStr::new(WORK))).map_err(|e| fail(e, ""))?.is_some();
         let work = make_dir(&**store, self.fd.as_fd(), WORK)
-            .map_err(|error| fail(error, "it must be writable for the user that runs unionfuse"))?;
+            .map_err(|error| (remedy_for_writing(error.errno()).unwrap_or_default(), error))
+            .map_err(|(remedy, error)| fail(error, remedy))?;
         let checked = self.check(store, config, upper, work);
         let (format, staging) = checked.inspect_err(|_| {
             if !made_before && let Err(error) = store.rmdir(At::new(self.fd.as_fd(), OsStr::new(WORK))) {
@@ -178,10 +191,66 @@ impl WorkDir {
         }
         if config.index && format.has_xattrs() {
             let index = make_dir(&**store, self.fd.as_fd(), INDEX).map_err(|error| fail(error, ""))?;
+            self.claim_index(&**store, &format, &staging, upper, index.as_fd())?;
             let staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
             return Ok((format, staging));
         }
         Ok((format, staging))
+    }
+
+    /// The index is of use only with the upperdir whose files it names; it says which that is, as the kernel's does
+    /// (`ovl_verify_upper`).
+    fn claim_index(
+        &self,
+        store: &dyn Store,
+        format: &Format,
+        staging: &Staging,
+        upper: &Opened,
+        index: BorrowedFd<'_>,
+    ) -> Result<(), SetupError> {
+        let fail = |error: sys::Error| SetupError::new("workdir", Some(&self.path), error, "");
+        let at = At::this(index);
+        let handle = store.handle(At::this(upper.fd.as_fd())).map_err(fail)?;
+        let uuid = sys::handle::fs_uuid(staging.dir());
+        // The kernel would take a mark without the UUID, which it knows, for that of another filesystem.
+        let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
+        let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
+        let (Some(owner), Some(mark)) = (owner, format.mark(name)) else { return Ok(()) };
+        let claimed = store.get_xattr(at, &mark).map_err(fail)?;
+        if claimed.as_ref() == Some(&owner) {
+            return Ok(());
+        }
+        if claimed.is_some() && is_used(store, index).map_err(fail)? {
+            let path = self.path.join(INDEX);
+            if !self.chosen {
+                let problem = "its index is that of another upperdir";
+                let remedy = format!(
+                    "name the workdir that was used with this upperdir, or remove '{}'",
+                    path.display()
+                );
+                return Err(SetupError::new("workdir", Some(&self.path), problem, remedy));
+            }
+            log::warn!("{}: emptied, since it is of an upperdir that is gone", path.display());
+            staging.empty(index).map_err(fail)?;
+        }
+        store.set_xattr(at, &mark, &owner, 0).map_err(fail)
+    }
+
+    /// What lies in a workdir is removed: nothing must lie there that a union has not made.
+    fn check_contents(&self, store: &dyn Store, work: BorrowedFd<'_>) -> Result<(), SetupError> {
+        let mut stranger = None;
+        let listed = store.read_dir(work, 0, &mut |entry| match is_staged(entry.name) {
+            true => ControlFlow::Continue(()),
+            false => {
+                stranger = Some(entry.name.to_owned());
+                ControlFlow::Break(())
+            }
+        });
+        listed.map_err(|error| SetupError::new("workdir", Some(&self.path), error, ""))?;
+        let Some(name) = stranger else { return Ok(()) };
+        let problem = format!("'{WORK}/{}' in it is not of a union", name.display());
+        let remedy = "name an empty directory: what is in a workdir is removed";
+        Err(SetupError::new("workdir", Some(&self.path), problem, remedy))
     }
 
     fn check(
@@ -193,6 +262,7 @@ impl WorkDir {
     ) -> Result<(Format, Staging), SetupError> {
         let fail =
             |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
+        self.check_contents(&**store, work.as_fd())?;
         let staging = Staging::open(store.clone(), work)
             .map_err(|error| fail(error, "remove what is in its 'work' directory"))?;
         probe::can_rename(&**store, staging.dir(), upper.fd.as_fd())
@@ -222,6 +292,37 @@ impl WorkDir {
             "was last used by a volatile mount, so data may be lost",
             remedy,
         ))
+    }
+}
+
+fn remedy_for_writing(errno: Errno) -> Option<&'static str> {
+    match errno {
+        Errno::ACCESS | Errno::PERM => Some("it must be writable for the user that runs unionfuse"),
+        Errno::ROFS => Some("its filesystem is mounted read-only; use one that can be written to"),
+        Errno::NOSPC | Errno::DQUOT => Some("its filesystem is full; make room, or use another one"),
+        _ => None,
+    }
+}
+
+/// Whether a directory has entries.
+fn is_used(store: &dyn Store, dir: BorrowedFd<'_>) -> sys::Result<bool> {
+    let mut used = false;
+    store.read_dir(dir, 0, &mut |entry| match entry.name.as_bytes() {
+        b"." | b".." => ControlFlow::Continue(()),
+        _ => {
+            used = true;
+            ControlFlow::Break(())
+        }
+    })?;
+    Ok(used)
+}
+
+/// Whether an overlay may have left this in its work directory: the kernel's and ours number what they prepare after a `#`,
+/// fuse-overlayfs just numbers it.
+fn is_staged(name: &OsStr) -> bool {
+    match name.as_bytes() {
+        b"." | b".." | b"incompat" | [b'#', ..] => true,
+        name => name.iter().all(u8::is_ascii_digit),
     }
 }
 

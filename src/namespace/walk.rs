@@ -13,7 +13,7 @@ use crate::layer::dir::{DirOpener, RealDir};
 use crate::layer::marker::{self, AUFS_OPAQUE, Marks};
 use crate::layer::store::Store;
 use crate::sys::At;
-use crate::types::{Kind, Stat};
+use crate::types::{Kind, RealId, Stat};
 
 /// The directories of the layers that a directory of the union is made of.
 #[derive(Debug, Clone)]
@@ -62,9 +62,7 @@ impl Found {
     /// The found directory as one to look further in.
     pub fn open_dir(&self) -> Arc<RealDir> {
         let dir = RealDir::child(&self.dir, self.name.clone(), self.stat.ino);
-        if self.marks.xattr_whiteouts {
-            dir.set_xattr_whiteouts();
-        }
+        dir.note_marks(&self.marks);
         dir
     }
 }
@@ -112,6 +110,8 @@ pub struct Walker<'a> {
     pub roots: &'a Arc<[Arc<RealDir>]>,
     /// Whether redirects in `user.*` attributes are followed.
     pub user_redirects: bool,
+    /// The workdir, which is nowhere to be seen.
+    pub workdir: Option<RealId>,
 }
 
 /// Where the layers below a redirect are looked in: a name in the parent, or a path from their roots.
@@ -119,6 +119,13 @@ pub struct Walker<'a> {
 enum Target {
     Name(Arc<OsStr>),
     Path(Vec<Arc<OsStr>>),
+}
+
+/// Whether a file may have a size and no data: it has no blocks, or just one, which may be that of its attributes, in a
+/// directory that holds files which were copied up (the kernel marks it `impure` for each).
+fn may_lack_data(found: &Found) -> bool {
+    let Stat { blocks, blksize, .. } = found.stat;
+    blocks == 0 || (found.dir.is_impure() && blocks * 512 <= u64::from(blksize))
 }
 
 impl Walker<'_> {
@@ -260,6 +267,9 @@ impl Walker<'_> {
             if stat.is_whiteout_device() {
                 return Ok((Finding::Whiteout, None));
             }
+            if stat.is_dir() && self.workdir == Some(stat.real_id()) {
+                return Ok((Finding::Absent, None));
+            }
             let found = Found { dir: dir.clone(), name: name.clone(), stat, marks: Marks::default() };
             let inspected = match stat.is_dir() {
                 true => self.inspect_dir(at, found, more)?,
@@ -289,7 +299,7 @@ impl Walker<'_> {
     fn inspect_file(&self, at: At<'_>, mut found: Found, origins: Origins) -> Result<Option<Inspected>> {
         let stat = found.stat;
         let may_be_whiteout = found.dir.has_xattr_whiteouts() && stat.kind() == Kind::File && stat.size == 0;
-        let may_be_metacopy = stat.kind() == Kind::File && stat.size > 0 && stat.blocks == 0;
+        let may_be_metacopy = stat.kind() == Kind::File && stat.size > 0 && may_lack_data(&found);
         let readable = !matches!(stat.kind(), Kind::Symlink) || origins == Origins::Read;
         if readable
             && (origins == Origins::Read || may_be_whiteout || may_be_metacopy)
@@ -300,7 +310,7 @@ impl Walker<'_> {
         if may_be_whiteout && found.marks.whiteout {
             return Ok(Some((Finding::Whiteout, None)));
         }
-        if may_be_metacopy && found.marks.metacopy {
+        if found.marks.metacopy && stat.kind() == Kind::File {
             log::error!(
                 "{:?}: its data is in another file (metacopy), which unionfuse does not follow",
                 found.name

@@ -42,14 +42,20 @@ impl Union {
         }
         // Nothing may have changed when this is refused.
         let owner = self.stored_owner(change)?;
+        // A change of nothing is how the kernel passes on `chown(-1, -1)`, which updates ctime and clears set-id bits too: it
+        // looks only at the latter for whether the caller may, and has forgotten them by then (`fuse_setattr`). A stranger's is
+        // not refused, since what precedes his write to a file with capabilities comes as the same.
+        let is_nothing = change == SetAttr::default();
+        if is_nothing && !self.may_change_owner(caller, &node)? {
+            return self.getattr(id);
+        }
         let extent = change.size.map_or(Extent::All, Extent::UpTo);
         self.ensure_upper(&node, extent)?;
         let _gates = locks::lock(&[&node]);
         if let Some(size) = change.size {
             self.truncate(caller, &node, size)?;
         }
-        // A change of nothing is how the kernel passes on `chown(-1, -1)`, which updates ctime and clears set-id bits too.
-        if owner != (None, None) || change == SetAttr::default() {
+        if owner != (None, None) || is_nothing {
             self.change_owner(caller, &node, owner)?;
         }
         let place = self.place(&node)?;
@@ -101,6 +107,10 @@ impl Union {
             self.store.chmod(place.at(), mode & !sgid)?;
         }
         Ok(())
+    }
+
+    fn may_change_owner(&self, caller: Caller, node: &Node) -> Result<bool> {
+        Ok(caller.uid == 0 || self.options.id_map.uid_to_union(self.stat(node)?.uid) == caller.uid)
     }
 
     /// Whether the caller has `CAP_FSETID`, as `capable()` sees it.

@@ -38,6 +38,10 @@ impl Union {
             return Ok(None);
         }
         let file = self.open_file(&node, writing)?;
+        if file.append_only {
+            // The kernel would open it anew, for writing anywhere.
+            return Ok(None);
+        }
         let traceless = file.lower.is_none() || !self.store.usage(file.fd.as_fd())?.access_times;
         Ok(traceless.then_some(Data(file)))
     }

@@ -25,6 +25,8 @@ pub(super) struct OpenFile {
     pub(super) lower: Option<Arc<LayerInfo>>,
     /// It may be written to.
     pub(super) writable: bool,
+    /// It is append-only (`chattr +a`): open for writing at its end, and for nothing else.
+    pub(super) append_only: bool,
 }
 
 impl Union {
@@ -51,6 +53,9 @@ impl Union {
             Some(caller) => self.clear_set_id(caller, &file)?,
             None => false,
         };
+        if file.append_only && self.store.stat_fd(file.fd.as_fd())?.size != offset {
+            return Err(Error::refused(Errno::PERM, "the file is append-only"));
+        }
         Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
     }
 
@@ -88,6 +93,9 @@ impl Union {
         let source_file = self.open_file(&source, false)?;
         let target_file = self.open_file(&target, true)?;
         let cleared = self.clear_set_id_for(caller, &target_file)?;
+        if target_file.append_only {
+            return Err(Error::refused(Errno::PERM, "the file is append-only"));
+        }
         let (from_fd, to_fd) = (source_file.fd.as_fd(), target_file.fd.as_fd());
         Ok((self.store.copy_range(from_fd, from.1, to_fd, to.1, len)?, cleared))
     }
@@ -145,7 +153,9 @@ impl Union {
             return Err(Error::refused(errno, "data of something that is no file"));
         }
         let file = self.at_place(node, |place| self.open_place(place, write))?;
-        self.files.insert(node.id.0, file.clone());
+        if !file.append_only {
+            self.files.insert(node.id.0, file.clone());
+        }
         Ok(file)
     }
 
@@ -155,12 +165,25 @@ impl Union {
         let fd = match &place.lower {
             Some(_) if write => return Ok(None),
             Some(layer) => layer.open_untouched(&*self.store, place.at(), flags)?,
-            None => self.store.open(place.at(), flags, 0)?,
+            None => match self.upper()?.root.layer().open_untouched(&*self.store, place.at(), flags) {
+                Err(error) if write && error.errno() == Errno::PERM => return self.open_for_appending(place),
+                other => other?,
+            },
         };
         if place.lower.is_none() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
-        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower: place.lower.clone(), writable: write })))
+        let lower = place.lower.clone();
+        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower, writable: write, append_only: false })))
+    }
+
+    /// Opens an append-only file of the upperdir; an immutable one still says EPERM. It is opened anew for each write.
+    fn open_for_appending(&self, place: &Place) -> Result<Option<Arc<OpenFile>>> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = Arc::new(self.store.open(place.at(), flags, 0)?);
+        let is_right = place.is_right(&self.store.stat_fd(fd.as_fd())?);
+        let file = OpenFile { fd, lower: None, writable: true, append_only: true };
+        Ok(is_right.then(|| Arc::new(file)))
     }
 
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a

@@ -28,7 +28,10 @@ impl Union {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
         let fd = self.open_for_flags(&node)?;
-        Ok(self.store.set_flags(fd.as_fd(), IFlags::from_bits_retain(flags))?)
+        self.store.set_flags(fd.as_fd(), IFlags::from_bits_retain(flags))?;
+        // What is open for writing now would stay so, whatever the flags say.
+        self.files.remove(node.id.0);
+        Ok(())
     }
 
     fn open_for_flags(&self, node: &Arc<Node>) -> Result<OwnedFd> {

@@ -189,6 +189,7 @@ impl Union {
             dirs: &self.dirs,
             roots: &self.roots,
             user_redirects: self.options.user_redirects,
+            workdir: self.upper.as_ref().map(|upper| upper.work),
         }
     }
 
@@ -227,8 +228,9 @@ fn root_node(
     for dir in upper.iter().chain(lowers.iter()) {
         let fd = dirs.open(dir)?;
         let marks = Marks::read(store, At::this(fd.as_fd()))?;
+        dir.note_marks(&marks);
         // An opaque directory keeps that mark when whiteouts come into it; the root is merged all the same.
-        if marks.xattr_whiteouts || (marks.opaque && dir.layer().is_upper()) {
+        if marks.opaque && dir.layer().is_upper() {
             dir.set_xattr_whiteouts();
         }
         impure |= marks.impure && dir.layer().is_upper();

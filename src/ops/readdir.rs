@@ -43,7 +43,8 @@ impl Union {
             return Ok(());
         }
         let streamed = match (cookie, stack.sole()) {
-            (0, sole) => sole.filter(|dir| dir.layer().offsets != Offsets::Unknown),
+            (0, Some(sole)) if self.dirs.offsets(sole)? != Offsets::Unknown => Some(sole),
+            (0, _) => None,
             (cookie, _) if cookie & HASHED != 0 => None,
             // The directory was copied up since: the listing goes on in the layer it began in.
             (_, sole) => sole.or_else(|| stack.lowers.first()),
@@ -75,7 +76,7 @@ impl Union {
         attributes: bool,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        let offsets = dir.layer().offsets;
+        let offsets = self.dirs.offsets(dir)?;
         let Some(start) = offsets.offset_of(cookie) else {
             return Ok(());
         };

@@ -1,6 +1,8 @@
 //! The identity files are created with, per thread.
 #![allow(unsafe_code)]
 
+use std::io;
+
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// While it lives, files this thread creates belong to somebody else. Restored on drop.
@@ -55,6 +57,16 @@ fn own() -> (u32, u32) {
 pub fn rules_files() -> bool {
     let wanted = CapabilitySet::CHOWN | CapabilitySet::FOWNER | CapabilitySet::DAC_OVERRIDE;
     capabilities(None).is_ok_and(|CapabilitySets { effective, .. }| effective.contains(wanted))
+}
+
+/// Gives up what would let this thread, and those it starts, write beyond the disk quotas of the owners of files
+/// (`CAP_SYS_RESOURCE`; the kernel's overlayfs does the same, `ovl_fill_super`).
+pub fn respect_quotas() -> io::Result<()> {
+    let mut sets = capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(CapabilitySet::SYS_RESOURCE);
+    }
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// Whether this process lives in the initial user namespace (user_namespaces(7): its map is the identity over all ids).

@@ -90,12 +90,12 @@ struct FsUuid {
 /// `FS_IOC_GETFSUUID`, `_IOR(0x15, 0, struct fsuuid2)`, Linux 6.9.
 const FS_IOC_GETFSUUID: libc::c_ulong = 0x8011_1500;
 
-/// The UUID of the filesystem of an open directory; zeros where it has or tells none.
-pub fn fs_uuid(dir: BorrowedFd<'_>) -> [u8; 16] {
+/// The UUID of the filesystem of an open directory, which may be zeros; `None` where it has or tells none.
+pub fn fs_uuid(dir: BorrowedFd<'_>) -> Option<[u8; 16]> {
     let mut raw = FsUuid { len: 0, uuid: [0; 16] };
     // SAFETY: the ioctl writes one `struct fsuuid2`, whose layout `raw` has.
     let result = unsafe { libc::ioctl(dir.as_raw_fd(), FS_IOC_GETFSUUID as _, &raw mut raw) };
-    if result == 0 && raw.len == 16 { raw.uuid } else { btrfs_fsid(dir).unwrap_or_default() }
+    if result == 0 && raw.len == 16 { Some(raw.uuid) } else { btrfs_fsid(dir) }
 }
 
 /// `BTRFS_IOC_FS_INFO`, `_IOR(0x94, 31, struct btrfs_ioctl_fs_info_args)`: btrfs does not answer the general call.

@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 
-pub use table::{MountEntry, mount_at};
+pub use table::{KernelOverlay, MountEntry, kernel_overlays, mount_at};
 
 use super::creds::in_initial_user_namespace;
 use super::process::is_root;

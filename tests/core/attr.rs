@@ -173,3 +173,18 @@ fn a_change_of_nothing_changes_nothing() {
     let after = bench.setattr("f", SetAttr::default()).unwrap();
     assert_eq!((before.node, before.mtime, before.perm), (after.node, after.mtime, after.perm));
 }
+
+/// The kernel forgets the set-id bits, and with them that only the owner may take them away, before it asks.
+#[test]
+fn a_stranger_who_changes_nothing_changes_nothing() {
+    let bench = over(|lower| {
+        lower.file("f", "program").mode("f", 0o6755);
+    });
+    let node = bench.node("f").unwrap();
+    let after = bench.raw().setattr(USER, node, SetAttr::default()).unwrap();
+    assert_eq!(after.perm, 0o6755);
+    assert!(!bench.upper().has("f"));
+    // The owner's chown(-1, -1) clears them.
+    let owner = unionfuse::types::Caller { uid: bench.stat("f").unwrap().uid, ..USER };
+    assert_eq!(bench.raw().setattr(owner, node, SetAttr::default()).unwrap().perm, 0o755);
+}

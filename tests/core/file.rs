@@ -1,9 +1,10 @@
 //! Data of files.
 
 use std::ops::Range;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::io::Errno;
-use unionfuse::types::{Caller, NodeId};
+use unionfuse::types::{Caller, NewTime, NodeId, SetAttr, Time};
 
 use super::harness::{Bench, ROOT, USER, errno, over, union};
 use super::layer::Layer;
@@ -208,4 +209,22 @@ fn a_file_without_permission_bits_is_read_and_written() {
     bench.chmod("new", 0).unwrap();
     bench.write("new", "text").unwrap();
     assert_eq!(bench.text("new").unwrap(), "text");
+}
+
+#[test]
+fn without_access_times_reading_leaves_no_trace() {
+    for (no_atime, expected) in [(false, false), (true, true)] {
+        let mut bench = over(|_| {});
+        bench.config.no_atime = no_atime;
+        bench.reopen();
+        bench.write("f", "data").unwrap();
+        bench.reopen();
+        let old = Some(NewTime::At(Time { sec: 1, nsec: 0 }));
+        bench.setattr("f", SetAttr { atime: old, ..SetAttr::default() }).unwrap();
+        assert_eq!(bench.text("f").unwrap(), "data");
+        assert_eq!(
+            bench.upper().stat("f").accessed().unwrap() == UNIX_EPOCH + Duration::from_secs(1),
+            expected
+        );
+    }
 }

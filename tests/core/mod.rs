@@ -5,6 +5,7 @@ mod copy_up;
 mod create;
 mod descriptors;
 mod file;
+mod flags;
 #[allow(dead_code, reason = "shared with the fault tests")]
 mod harness;
 mod identity;

@@ -182,3 +182,19 @@ fn the_rights_of_given_directories_stay() {
     let mode = |name| std::os::unix::fs::MetadataExt::mode(&layer.stat(name)) & 0o7777;
     assert_eq!((mode("u"), mode("w"), mode("w/work")), (0o2750, 0o755, 0o700));
 }
+
+/// What is in a workdir is removed: what is another's must not be in it.
+#[test]
+fn a_workdir_that_holds_something_of_others() {
+    let place = Place::new();
+    let layer = Layer { root: place.dir.path().to_owned() };
+    layer.file("a/work/precious", "").dir("w/layer").file("w/work/precious", "");
+    place.refused(&place.config(&["a"], "u", "a"), "workdir", &place.path("a"), "lowerdir");
+    place.refused(&place.config(&["b", "w/layer"], "u", "w"), "workdir", &place.path("w"), "w/layer");
+    place.refused(&place.config(&["a"], "u", "w"), "workdir", &place.path("w"), "work/precious");
+    // What fuse-overlayfs and the kernel's overlayfs leave behind is swept.
+    std::fs::rename(place.path("w/work/precious"), place.path("w/work/17")).unwrap();
+    layer.dir("w/work/#a");
+    let _union = open(&place.config(&["a"], "u", "w")).unwrap();
+    assert_eq!(layer.names("w/work"), [""; 0]);
+}

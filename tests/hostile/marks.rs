@@ -156,6 +156,19 @@ fn a_metacopy_mark_refuses_the_file_alone() {
     assert_eq!(union.text("p/g").unwrap(), "top");
 }
 
+/// Attributes that do not fit into the inode have a block of their own (ext4), so the file seems to have data.
+#[test]
+fn a_metacopy_mark_refuses_a_file_with_a_block_of_attributes() {
+    let union = prepared(|[top, bottom], _| {
+        top.file("p/f", "").set("p", "user.overlay.impure", "y").file("p/g", "top");
+        top.set("p/f", "user.overlay.metacopy", "").set("p/f", "user.much", [b'x'; 1000]);
+        std::fs::File::options().write(true).open(top.path("p/f")).unwrap().set_len(6).unwrap();
+        bottom.file("p/f", "bottom");
+    });
+    assert_eq!(union.stat("p/f").unwrap_err(), Errno::IO);
+    assert_eq!(union.text("p/g").unwrap(), "top");
+}
+
 #[test]
 fn broken_origins_are_no_origins() {
     let good = [[0, 0xfb, 29, 0, 1].as_slice(), &[7; 24]].concat();

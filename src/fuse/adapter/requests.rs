@@ -521,9 +521,10 @@ impl Filesystem for Adapter {
         reply: ReplyLseek,
     ) {
         let _turn = self.turn(req);
-        let (Ok(offset), libc::SEEK_DATA | libc::SEEK_HOLE) = (u64::try_from(offset), whence) else {
+        if !matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
             return reply.error(Errno::EINVAL);
-        };
+        }
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
         match run("lseek", ino, || self.union.seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)) {
             Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
             Err(errno) => reply.error(errno),

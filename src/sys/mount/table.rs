@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,36 @@ impl MountEntry {
 /// Those of reading `/proc/self/mountinfo`.
 pub fn mount_at(path: &Path) -> io::Result<Option<MountEntry>> {
     Ok(find(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+/// A mount of the kernel's overlayfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelOverlay {
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Its upperdir, as it was named to mount(8).
+    pub upper: PathBuf,
+}
+
+/// The kernel's overlays that have an upperdir, as far as this mount namespace shows them.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn kernel_overlays() -> io::Result<Vec<KernelOverlay>> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    Ok(table.split(|byte| *byte == b'\n').filter_map(kernel_overlay).collect())
+}
+
+fn kernel_overlay(line: &[u8]) -> Option<KernelOverlay> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let mountpoint = PathBuf::from(unmangle(fields.nth(4)?));
+    fields.find(|field| *field == b"-")?;
+    if fields.next()? != b"overlay" {
+        return None;
+    }
+    let mut options = fields.nth(1)?.split(|byte| *byte == b',');
+    let upper = options.find_map(|option| option.strip_prefix(b"upperdir="))?;
+    Some(KernelOverlay { mountpoint, upper: PathBuf::from(unmangle(upper)) })
 }
 
 fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
@@ -101,6 +131,17 @@ mod tests {
         for other in ["ext4", "fuse", "fuse.", "fuse.sshfs", "unionfuse"] {
             assert!(!is_union(other), "{other}");
         }
+    }
+
+    #[test]
+    fn uppers_of_the_kernels_overlays_are_known() {
+        let line =
+            b"40 22 0:33 / /mnt/a\\040b rw - overlay none rw,lowerdir=/l,upperdir=/srv/up\\054per,workdir=/w";
+        let found = kernel_overlay(line).unwrap();
+        assert_eq!((found.mountpoint, found.upper), ("/mnt/a b".into(), "/srv/up,per".into()));
+        assert_eq!(kernel_overlay(b"40 22 0:33 / /mnt rw - overlay none rw,lowerdir=/l:/m"), None);
+        assert_eq!(kernel_overlay(b"40 22 0:33 / /mnt rw - tmpfs none rw,upperdir=/u"), None);
+        assert_eq!(kernel_overlay(b""), None);
     }
 
     #[test]
