@@ -82,6 +82,8 @@ impl Access {
 struct Opened {
     way: Way,
     opens: usize,
+    /// How many of the opens are for writing.
+    writers: usize,
     /// How many of the opens may be mapped for writing.
     maps: usize,
 }
@@ -126,7 +128,9 @@ impl Passthrough {
         // Of two that come here at once the first decides; the other's file is let go when no lock is held any more.
         let (way, _unused) = match self.opened.entry(node) {
             Entry::Occupied(mut opened) => (opened.get_mut().join(access), Some(way)),
-            Entry::Vacant(free) => (free.insert(Opened { way, opens: 0, maps: 0 }).join(access), None),
+            Entry::Vacant(free) => {
+                (free.insert(Opened { way, opens: 0, writers: 0, maps: 0 }).join(access), None)
+            }
         };
         Ok(way)
     }
@@ -135,6 +139,7 @@ impl Passthrough {
     pub(super) fn release(&self, node: NodeId, access: Access) {
         let last = self.opened.remove_if_mut(&node, |_, opened| {
             opened.opens = opened.opens.saturating_sub(1);
+            opened.writers = opened.writers.saturating_sub(usize::from(access.writes));
             opened.maps = opened.maps.saturating_sub(usize::from(access.maps));
             opened.opens == 0
         });
@@ -147,6 +152,13 @@ impl Passthrough {
         self.opened.get(&node).is_some_and(|opened| opened.changes_unseen())
     }
 
+    /// Whether data of `node` may be written without our seeing it.
+    pub(super) fn is_written_unseen(&self, node: NodeId) -> bool {
+        self.opened
+            .get(&node)
+            .is_some_and(|opened| opened.writers > 0 && matches!(opened.way, Way::Direct(_)))
+    }
+
     /// How long attributes of `node` may be remembered that could be remembered for `usual`.
     pub(super) fn lifetime(&self, node: NodeId, usual: Duration) -> Duration {
         if self.changes_unseen(node) { Duration::ZERO } else { usual }
@@ -156,6 +168,7 @@ impl Passthrough {
 impl Opened {
     fn join(&mut self, access: Access) -> Way {
         self.opens += 1;
+        self.writers += usize::from(access.writes);
         self.maps += usize::from(access.maps);
         self.way.clone()
     }

@@ -69,6 +69,15 @@ impl Union {
         Ok(self.attr_of(&node, &stat))
     }
 
+    /// `caller` is about to change data of a file without our seeing it: set-id bits go as with any other write.
+    pub fn written_unseen(&self, caller: Caller, id: NodeId) -> Result<Attr> {
+        let node = self.node(id)?;
+        self.ensure_upper(&node, Extent::All)?;
+        let file = self.open_file(&node, true)?;
+        self.clear_set_id_for(caller, &file)?;
+        self.getattr(id)
+    }
+
     fn truncate(&self, caller: Caller, node: &Node, size: u64) -> Result<()> {
         let file = self.open_gated(node, true)?;
         self.clear_set_id_for(caller, &file)?;

@@ -117,7 +117,12 @@ impl Filesystem for Adapter {
             mtime: mtime.map(convert::new_time),
         };
         let (caller, node) = (convert::caller(req, 0), convert::node(ino));
+        // The kernel announces so that it is about to write to a file with set-id bits or capabilities; it has taken the
+        // latter away by then.
+        let before_writing = change == SetAttr::default()
+            && self.passthrough.as_ref().is_some_and(|open| open.is_written_unseen(node));
         let outcome = run("setattr", ino, || match convert::flushed_time(change, ctime) {
+            _ if before_writing => self.union.written_unseen(caller, node),
             Some(mtime) if self.config.writeback => self.union.flush_time(caller, node, mtime),
             _ => self.union.setattr(caller, node, change),
         });
