@@ -11,6 +11,15 @@ use rustix::thread::{Pid, gettid, sched_getaffinity, sched_setaffinity};
 /// The longest time slice that a thread may ask for (sched_setattr(2)).
 const LONG: Duration = Duration::from_millis(100);
 
+/// How often a thread has left its processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switches {
+    /// Of itself, to wait for something.
+    pub waits: i64,
+    /// Because another one had to run.
+    pub preemptions: i64,
+}
+
 /// A thread of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thread(Pid);
@@ -40,13 +49,13 @@ impl Thread {
         Ok(sched_getaffinity(Some(self.0))?)
     }
 
-    /// How often the calling thread has gone to sleep of itself (getrusage(2)); `None` where that is not to be had.
-    pub fn own_waits() -> Option<i64> {
+    /// How often the calling thread has left its processor (getrusage(2)); `None` where that is not to be had.
+    pub fn own_switches() -> Option<Switches> {
         // SAFETY: zeroes are a valid rusage.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `usage` may be written to until the call returns.
         match unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) } {
-            0 => Some(usage.ru_nvcsw),
+            0 => Some(Switches { waits: usage.ru_nvcsw, preemptions: usage.ru_nivcsw }),
             _ => None,
         }
     }

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use super::watched::Watched;
-use crate::sys::sched::{CpuSet, Thread};
+use crate::sys::sched::{CpuSet, Switches, Thread};
 
-/// The follower asks where the client is, which takes 6 microseconds, when it had to wait for a request: one that comes from its own
-/// processor is there when it gets to run again. Where that tells nothing (the client was found in its place all the same), it
-/// asks only once in so many requests; and once in so many it asks in any case.
-const LOOK_SELDOM: u32 = 8;
+/// The follower asks where the client is, which takes 6 microseconds, unless all is as it has to be on one processor: the client
+/// ran as soon as it was answered, and had its next request ready when the follower got to run again. In any case it asks once
+/// in so many requests.
 const LOOK_ANYHOW: u32 = 64;
 
 /// One client being followed.
@@ -16,11 +15,10 @@ pub(super) struct Trail {
     pub(super) client: Watched,
     pub(super) processor: Option<usize>,
     pub(super) answered: u32,
-    /// [`Thread::own_waits`] of the follower.
-    waits: Option<i64>,
-    /// Requests since the last look at the client, and how many there should be before another.
+    /// Those of the follower.
+    switches: Option<Switches>,
+    /// Requests since the last look at the client.
     unseen: u32,
-    patience: u32,
     pub(super) moves: u32,
     pub(super) strangers: u32,
     /// When a look was last put off.
@@ -43,9 +41,8 @@ impl Trail {
             client,
             processor: None,
             answered: 0,
-            waits: None,
+            switches: None,
             unseen: 0,
-            patience: 1,
             moves: 0,
             strangers: 0,
             alive: Instant::now(),
@@ -55,11 +52,13 @@ impl Trail {
 
     /// To be asked after each answer.
     pub(super) fn may_have_moved(&mut self) -> bool {
-        let waits = Thread::own_waits();
-        let waited = waits.is_none() || waits != self.waits;
-        self.waits = waits;
+        let switches = Thread::own_switches();
+        let last = std::mem::replace(&mut self.switches, switches);
+        let in_place = switches
+            .zip(last)
+            .is_some_and(|(now, last)| now.waits == last.waits && now.preemptions != last.preemptions);
         self.unseen += 1;
-        self.unseen >= if waited { self.patience } else { LOOK_ANYHOW }
+        !in_place || self.unseen >= LOOK_ANYHOW
     }
 
     /// Moves the calling thread to where the client is; whether that was possible.
@@ -69,10 +68,8 @@ impl Trail {
         };
         self.unseen = 0;
         if self.processor == Some(processor) {
-            self.patience = (self.patience * 2).min(LOOK_SELDOM);
             return true;
         }
-        self.patience = 1;
         self.processor = Some(processor);
         self.moves = self.moves.wrapping_add(1);
         let mut here = CpuSet::new();
