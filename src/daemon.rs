@@ -174,6 +174,7 @@ impl Live {
 
     fn announce(&mut self, background: Option<Background>) -> Result<(), Failure> {
         let Some(Background { ready, null, log }) = background else {
+            logging::attached();
             process::leave_directory().map_err(system("chdir /"))?;
             if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
                 log::warn!("the service manager cannot be told that the mount is live: {error}");

@@ -45,12 +45,6 @@ pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
     for text in words.values(b'o') {
         opts.apply(text.as_encoded_bytes())?;
     }
-    if let Some(option) = opts.privileges_to_drop {
-        let problem = format!(
-            "option '{option}': only mount.fuse3 can mount with fewer rights; remove our helper, or run"
-        );
-        return Err(UsageError::new(format!("{problem} unionfuse as that user")));
-    }
     let request = Request {
         form: Form::MountHelper,
         source: Some(source.to_owned()),

@@ -56,6 +56,11 @@ impl Request {
             let command = Command::Remount { mountpoint: self.mountpoint, flags: self.opts.flags };
             return Ok(Invocation { command, notes: self.opts.notes });
         }
+        if let Some(option) = self.opts.privileges_to_drop {
+            return Err(UsageError::new(format!(
+                "option '{option}': only mount.fuse3 can mount with more rights than the daemon has; run unionfuse as that user"
+            )));
+        }
         if self.opts.lowers.is_empty() {
             let remedy = match (self.form, &self.source) {
                 (Form::Subcommand, _) => "add '--lower DIR'".to_owned(),

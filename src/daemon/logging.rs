@@ -16,8 +16,8 @@ use crate::error::SetupError;
 /// Names the file a daemon appends its log to.
 pub const LOG_FILE_VARIABLE: &str = "UNIONFUSE_LOG";
 
-/// What was logged before the log file was open.
-static EARLY: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// What was logged before the log file was open, as long as there may be one.
+static EARLY: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
 /// Whether stderr has become the log file: a line then needs a time.
 static IN_FILE: AtomicBool = AtomicBool::new(false);
@@ -26,7 +26,9 @@ static IN_FILE: AtomicBool = AtomicBool::new(false);
 pub fn init(debug: bool) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Warn);
-    builder.filter_module(NOTICE, LevelFilter::Info);
+    if std::env::var_os("RUST_LOG").is_none() {
+        builder.filter_module(NOTICE, LevelFilter::Info);
+    }
     if debug {
         // The library that reads requests logs each of them.
         for module in [env!("CARGO_CRATE_NAME"), "fuser"] {
@@ -34,14 +36,15 @@ pub fn init(debug: bool) {
         }
     }
     builder.parse_default_env();
+    *EARLY.lock() = file_name().map(|_| Vec::new());
     builder.format(|out, record| {
         let level = record.level().as_str().to_ascii_lowercase();
         if IN_FILE.load(Ordering::Relaxed) {
             let line = timed_line(&out.timestamp_millis(), &level, record.args());
             writeln!(out, "{line}")
         } else {
-            if file_name().is_some() {
-                EARLY.lock().push(timed_line(&out.timestamp_millis(), &level, record.args()));
+            if let Some(early) = &mut *EARLY.lock() {
+                early.push(timed_line(&out.timestamp_millis(), &level, record.args()));
             }
             writeln!(out, "unionfuse: {level}: {}", record.args())
         }
@@ -57,6 +60,11 @@ fn timed_line(time: &impl Display, level: &str, text: &impl Display) -> String {
 
 fn file_name() -> Option<OsString> {
     std::env::var_os(LOG_FILE_VARIABLE).filter(|path| !path.is_empty())
+}
+
+/// To be called when stderr stays what it is.
+pub fn attached() {
+    *EARLY.lock() = None;
 }
 
 /// Opens the log file, if one is wanted.
@@ -76,9 +84,9 @@ pub fn open_file() -> Result<Option<File>, SetupError> {
 /// To be called when stderr has become the log file, or `/dev/null`.
 pub fn detached(to_file: bool) {
     IN_FILE.store(to_file, Ordering::Relaxed);
-    let early = std::mem::take(&mut *EARLY.lock());
+    let early = EARLY.lock().take();
     if to_file {
-        for line in early {
+        for line in early.into_iter().flatten() {
             // As with any other line: a full disk must not stop the daemon.
             writeln!(io::stderr(), "{line}").ok();
         }

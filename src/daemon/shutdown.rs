@@ -44,8 +44,8 @@ fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
         log::debug!("sd_notify: {error}");
     }
     let Some(place) = place else {
-        // Somebody else has mounted, and nobody told us where: all we can do is end, and the mount is dead.
-        log::warn!("the mount was made by another program: it stays, and answers no more");
+        // Most likely somebody else has mounted, and did not tell us where: all we can do is end, and the mount is dead.
+        log::warn!("where the union is mounted is not known: the mount stays, and answers no more");
         unmounted.store(true, Ordering::Relaxed);
         end(unmounted);
     };

@@ -62,6 +62,8 @@ impl Way {
 pub(super) struct Access {
     /// Its data will change.
     pub(super) writes: bool,
+    /// It is written to at its end only.
+    pub(super) appends: bool,
     /// Its data goes away at once.
     pub(super) empties: bool,
     /// It may be mapped for writing, and no request tells of writes to a mapping.
@@ -73,7 +75,8 @@ impl Access {
         let mode = flags.acc_mode();
         let empties = flags.0 & libc::O_TRUNC != 0;
         let writes = empties || mode != OpenAccMode::O_RDONLY;
-        Self { writes, empties, maps: mode == OpenAccMode::O_RDWR }
+        let appends = flags.0 & libc::O_APPEND != 0;
+        Self { writes, appends, empties, maps: mode == OpenAccMode::O_RDWR }
     }
 }
 
@@ -118,6 +121,11 @@ impl Passthrough {
         access: Access,
         register: impl FnOnce(BorrowedFd<'_>) -> io::Result<BackingId>,
     ) -> Result<Way> {
+        let is_direct = || self.opened.get(&node).is_some_and(|opened| matches!(opened.way, Way::Direct(_)));
+        if access.writes && !access.appends && is_direct() {
+            // The kernel opens the file for itself, and does not look at its flags.
+            union.check_overwriting(node)?;
+        }
         if let Some(mut opened) = self.opened.get_mut(&node) {
             return Ok(opened.join(access));
         }

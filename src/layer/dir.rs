@@ -36,7 +36,7 @@ pub struct RealDir {
     xattr_whiteouts: AtomicBool,
     /// `overlay.impure`: it was in an upperdir once, and files that were copied up may lie in it.
     impure: AtomicBool,
-    /// What its offsets are like, where that is not the layer's.
+    /// What its offsets are like, once that is known.
     offsets: OnceLock<Offsets>,
 }
 
@@ -136,6 +136,14 @@ impl RealDir {
     /// Records that a full listing showed no AUFS mark.
     pub fn has_no_aufs_marks(&self) {
         self.no_aufs_marks.store(true, Ordering::Relaxed);
+    }
+
+    /// Records which filesystem it is on.
+    pub fn note_device(&self, dev: u64) {
+        if dev == self.layer.dev {
+            // Whoever was earlier has found the same.
+            self.offsets.set(self.layer.offsets).ok();
+        }
     }
 
     /// Whether files that were copied up may lie in it.
@@ -255,9 +263,6 @@ impl DirOpener {
 
     /// What the offsets of a directory are like: another filesystem may be mounted on it, or above it in the layer.
     pub fn offsets(&self, dir: &RealDir) -> Result<Offsets> {
-        if !dir.layer.may_have_mounts {
-            return Ok(dir.layer.offsets);
-        }
         if let Some(known) = dir.offsets.get() {
             return Ok(*known);
         }

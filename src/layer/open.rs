@@ -20,13 +20,14 @@ use super::workdir::WorkDir;
 use crate::config::UnionConfig;
 use crate::error::SetupError;
 use crate::sys::{self, At};
+use crate::types::RealId;
 
 /// How long a mount waits for the daemon of the one before it to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
-const FUSE_MAGIC: u64 = 0x6573_5546;
+pub(super) const FUSE_MAGIC: u64 = 0x6573_5546;
 
 /// Opens all layers. `mountpoint` is where the union will be mounted, if it will be.
 ///
@@ -93,7 +94,6 @@ fn layer_info(
     opened: &Opened,
     mountpoint: Option<Covered>,
     filesystem: u16,
-    may_have_mounts: bool,
     no_atime: bool,
 ) -> Arc<LayerInfo> {
     let magic = sys::file::fs_magic(opened.fd.as_fd()).unwrap_or(0);
@@ -104,7 +104,6 @@ fn layer_info(
         filesystem,
         mountpoint,
         offsets: Offsets::of(magic),
-        may_have_mounts,
         no_atime: AtomicBool::new(no_atime),
     })
 }
@@ -126,7 +125,7 @@ fn open_lower(
             mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat))
         }
     };
-    let info = layer_info(index, path, &opened, covered, filesystem, private.is_err(), true);
+    let info = layer_info(index, path, &opened, covered, filesystem, true);
     RealDir::held(info, opened.stat.ino, Arc::new(private.unwrap_or(opened.fd)))
 }
 
@@ -157,8 +156,9 @@ fn open_upper(
     filesystems: &mut Vec<Filesystem>,
 ) -> Result<Upper, SetupError> {
     let upper_lock = lock_directory("upperdir", path, &opened.fd)?;
-    check_kernel_overlays(path, &opened)?;
+    check_kernel_overlays("upperdir", path, opened.stat.real_id())?;
     let work = WorkDir::find(config, path, &opened)?;
+    check_kernel_overlays("workdir", &work.path, work.id)?;
     check_lowers(&work, lowers)?;
     let work_id = work.id;
     // Two mounts in one work directory would sweep each other's changes away, even with different upperdirs.
@@ -167,7 +167,7 @@ fn open_upper(
     let (format, staging) = work.set_up(store, config, &opened)?;
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
-    let info = layer_info(0, path, &opened, covered, filesystem, true, config.no_atime);
+    let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
     Ok(Upper { root, staging, format, made, work: work_id, locks: [upper_lock, work_lock] })
 }
@@ -194,27 +194,20 @@ fn check_lowers(work: &WorkDir, lowers: &[(&PathBuf, Opened)]) -> Result<(), Set
 }
 
 /// The kernel's overlayfs takes no lock that we could see, but tells in the mount table what it has mounted.
-fn check_kernel_overlays(path: &Path, upper: &Opened) -> Result<(), SetupError> {
-    let overlays = match sys::mount::kernel_overlays() {
-        Ok(overlays) => overlays,
-        Err(error) => {
-            log::debug!("the mount table cannot be read: {error}");
-            return Ok(());
-        }
+fn check_kernel_overlays(option: &'static str, path: &Path, id: RealId) -> Result<(), SetupError> {
+    let overlays = sys::mount::kernel_overlays().unwrap_or_else(|error| {
+        log::debug!("the mount table cannot be read: {error}");
+        Vec::new()
+    });
+    let is_this = |dir: &PathBuf| {
+        let stat = || sys::namei::stat_fd(&sys::namei::open_path(dir, DIRECTORY)?);
+        dir.is_absolute() && stat().is_ok_and(|stat| stat.real_id() == id)
     };
-    let is_upper = |dir: &Path| {
-        let opened = sys::namei::open_path(dir, DIRECTORY).and_then(|fd| sys::namei::stat_fd(&fd));
-        opened.is_ok_and(|stat| stat.real_id() == upper.stat.real_id())
-    };
-    match overlays.iter().find(|overlay| is_upper(&overlay.upper)) {
+    match overlays.iter().find(|overlay| overlay.dirs.iter().any(is_this)) {
         Some(overlay) => {
             let problem = format!("in use by the kernel's overlayfs on '{}'", overlay.mountpoint.display());
-            Err(SetupError::new(
-                "upperdir",
-                Some(path),
-                problem,
-                "unmount that first, or use another upperdir",
-            ))
+            let remedy = format!("unmount that first, or use another {option}");
+            Err(SetupError::new(option, Some(path), problem, remedy))
         }
         None => Ok(()),
     }

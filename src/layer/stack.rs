@@ -34,8 +34,6 @@ pub struct LayerInfo {
     pub mountpoint: Option<Covered>,
     /// What directory offsets of its root are like.
     pub offsets: Offsets,
-    /// Whether other filesystems may be mounted in it. A private copy of its mount has none.
-    pub may_have_mounts: bool,
     /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
     /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
     pub no_atime: AtomicBool,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::open::FUSE_MAGIC;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin;
 use super::probe::{self, Format};
@@ -32,6 +33,13 @@ pub(super) struct WorkDir {
     /// Whether it was chosen for the user, who may never have heard of it.
     chosen: bool,
 }
+
+/// Where an overlay notes in its work directory with which features it was mounted, and one of them.
+const INCOMPAT: &str = "incompat";
+const VOLATILE: &str = "volatile";
+
+/// The index of an upperdir that another one has taken the place of.
+const OLD_INDEX: &str = "index.old";
 
 /// What an automatically made workdir inside the upperdir is called; hidden in the union.
 pub const HIDDEN_WORK: &str = ".unionfuse-work";
@@ -157,11 +165,12 @@ impl WorkDir {
         config: &UnionConfig,
         upper: &Opened,
     ) -> Result<(Format, Staging), SetupError> {
-        let path = self.path.clone();
-        let created = self.created;
+        let made = self.made();
         self.prepare(store, config, upper).inspect_err(|_| {
-            if created && let Err(error) = std::fs::remove_dir_all(&path) {
-                log::warn!("cannot remove the work directory {} again: {error}", path.display());
+            for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
+                if let Err(error) = std::fs::remove_dir_all(path) {
+                    log::warn!("cannot remove {} again: {error}", path.display());
+                }
             }
         })
     }
@@ -174,66 +183,61 @@ impl WorkDir {
     ) -> Result<(Format, Staging), SetupError> {
         let fail =
             |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
-        self.check_volatile()?;
-        let made_before =
-            store.stat(At::new(self.fd.as_fd(), OsStr::new(WORK))).map_err(|e| fail(e, ""))?.is_some();
+        self.check_features()?;
         let work = make_dir(&**store, self.fd.as_fd(), WORK)
             .map_err(|error| (remedy_for_writing(error.errno()).unwrap_or_default(), error))
             .map_err(|(remedy, error)| fail(error, remedy))?;
-        let checked = self.check(store, config, upper, work);
-        let (format, staging) = checked.inspect_err(|_| {
-            if !made_before && let Err(error) = store.rmdir(At::new(self.fd.as_fd(), OsStr::new(WORK))) {
-                log::warn!("workdir {}: {error}", self.path.display());
-            }
-        })?;
+        let (format, mut staging) = self.check(store, config, upper, work)?;
+        if config.index && format.has_xattrs() {
+            let index = self.open_index(&**store, &format, upper)?;
+            staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
+        }
         if config.durability == Durability::Volatile {
             mark_volatile(&**store, staging.dir()).map_err(|error| fail(error, ""))?;
-        }
-        if config.index && format.has_xattrs() {
-            let index = make_dir(&**store, self.fd.as_fd(), INDEX).map_err(|error| fail(error, ""))?;
-            self.claim_index(&**store, &format, &staging, upper, index.as_fd())?;
-            let staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
-            return Ok((format, staging));
         }
         Ok((format, staging))
     }
 
     /// The index is of use only with the upperdir whose files it names; it says which that is, as the kernel's does
     /// (`ovl_verify_upper`).
-    fn claim_index(
-        &self,
-        store: &dyn Store,
-        format: &Format,
-        staging: &Staging,
-        upper: &Opened,
-        index: BorrowedFd<'_>,
-    ) -> Result<(), SetupError> {
+    fn open_index(&self, store: &dyn Store, format: &Format, upper: &Opened) -> Result<OwnedFd, SetupError> {
         let fail = |error: sys::Error| SetupError::new("workdir", Some(&self.path), error, "");
-        let at = At::this(index);
-        let handle = store.handle(At::this(upper.fd.as_fd())).map_err(fail)?;
-        let uuid = sys::handle::fs_uuid(staging.dir());
-        // The kernel would take a mark without the UUID, which it knows, for that of another filesystem.
-        let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
-        let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
-        let (Some(owner), Some(mark)) = (owner, format.mark(name)) else { return Ok(()) };
-        let claimed = store.get_xattr(at, &mark).map_err(fail)?;
+        let make = || make_dir(store, self.fd.as_fd(), INDEX).map_err(fail);
+        let mut index = make()?;
+        let Some((mark, owner)) = owner_mark(store, format, upper, index.as_fd()).map_err(fail)? else {
+            return Ok(index);
+        };
+        let claimed = store.get_xattr(At::this(index.as_fd()), &mark).map_err(fail)?;
         if claimed.as_ref() == Some(&owner) {
-            return Ok(());
+            return Ok(index);
         }
-        if claimed.is_some() && is_used(store, index).map_err(fail)? {
-            let path = self.path.join(INDEX);
-            if !self.chosen {
-                let problem = "its index is that of another upperdir";
-                let remedy = format!(
-                    "name the workdir that was used with this upperdir, or remove '{}'",
-                    path.display()
-                );
-                return Err(SetupError::new("workdir", Some(&self.path), problem, remedy));
-            }
-            log::warn!("{}: emptied, since it is of an upperdir that is gone", path.display());
-            staging.empty(index).map_err(fail)?;
+        if claimed.is_some() && is_used(store, index.as_fd()).map_err(fail)? {
+            self.put_index_aside()?;
+            index = make()?;
         }
-        store.set_xattr(at, &mark, &owner, 0).map_err(fail)
+        store.set_xattr(At::this(index.as_fd()), &mark, &owner, 0).map_err(fail)?;
+        Ok(index)
+    }
+
+    /// An upperdir that was made anew at the same place is to work without ado, but it may also be the old one, restored.
+    fn put_index_aside(&self) -> Result<(), SetupError> {
+        let index = self.path.join(INDEX);
+        let problem = "its index is that of another upperdir";
+        if !self.chosen {
+            let remedy =
+                format!("name the workdir that was used with this upperdir, or remove '{}'", index.display());
+            return Err(SetupError::new("workdir", Some(&self.path), problem, remedy));
+        }
+        let aside = self.path.join(OLD_INDEX);
+        let removed = match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        removed.and_then(|()| std::fs::rename(&index, &aside)).map_err(|error| {
+            SetupError::new("workdir", Some(&self.path), format!("{problem}: rename: {error}"), "remove it")
+        })?;
+        log::warn!("workdir '{}': {problem}; it is kept as '{OLD_INDEX}'", self.path.display());
+        Ok(())
     }
 
     /// What lies in a workdir is removed: nothing must lie there that a union has not made.
@@ -278,20 +282,27 @@ impl WorkDir {
     }
 
     /// A volatile mount that did not end in peace may have lost data the application believed safe
-    /// (Documentation/filesystems/overlayfs.rst, "Volatile mount").
-    fn check_volatile(&self) -> Result<(), SetupError> {
-        let marker = self.path.join(WORK).join("incompat/volatile");
-        if marker.symlink_metadata().is_err() {
+    /// (Documentation/filesystems/overlayfs.rst, "Volatile mount"). Of other features of overlays nobody knows what they mean.
+    fn check_features(&self) -> Result<(), SetupError> {
+        let features = self.path.join(WORK).join(INCOMPAT);
+        let Some(feature) = std::fs::read_dir(&features).ok().and_then(|mut all| all.next()) else {
             return Ok(());
+        };
+        let refused = |problem: String, remedy: String| {
+            Err(SetupError::new("workdir", Some(&self.path), problem, remedy))
+        };
+        let name = feature.map(|feature| feature.file_name()).unwrap_or_default();
+        let marker = features.join(&name);
+        if name == VOLATILE {
+            return refused(
+                "was last used by a volatile mount, so data may be lost".to_owned(),
+                format!("check the upperdir, then remove '{}' to mount it all the same", marker.display()),
+            );
         }
-        let remedy =
-            format!("check the upperdir, then remove '{}' to mount it all the same", marker.display());
-        Err(SetupError::new(
-            "workdir",
-            Some(&self.path),
-            "was last used by a volatile mount, so data may be lost",
-            remedy,
-        ))
+        refused(
+            format!("was last used by an overlay with '{}', which unionfuse does not know", name.display()),
+            "use another workdir, if that overlay has no more use for the upperdir".to_owned(),
+        )
     }
 }
 
@@ -302,6 +313,25 @@ fn remedy_for_writing(errno: Errno) -> Option<&'static str> {
         Errno::NOSPC | Errno::DQUOT => Some("its filesystem is full; make room, or use another one"),
         _ => None,
     }
+}
+
+/// The attribute that says to which upperdir an index belongs, and its value; `None` where that cannot be said.
+fn owner_mark(
+    store: &dyn Store,
+    format: &Format,
+    upper: &Opened,
+    index: BorrowedFd<'_>,
+) -> sys::Result<Option<(OsString, Vec<u8>)>> {
+    // Its handles are the numbers of a daemon, which another run of it may give to other files.
+    if sys::file::fs_magic(index)? == FUSE_MAGIC {
+        return Ok(None);
+    }
+    let uuid = sys::handle::fs_uuid(index);
+    // The kernel would take a mark without the UUID, which it knows, for that of another filesystem.
+    let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
+    let handle = store.handle(At::this(upper.fd.as_fd()))?;
+    let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
+    Ok(format.mark(name).zip(owner))
 }
 
 /// Whether a directory has entries.
@@ -321,8 +351,8 @@ fn is_used(store: &dyn Store, dir: BorrowedFd<'_>) -> sys::Result<bool> {
 /// fuse-overlayfs just numbers it.
 fn is_staged(name: &OsStr) -> bool {
     match name.as_bytes() {
-        b"." | b".." | b"incompat" | [b'#', ..] => true,
-        name => name.iter().all(u8::is_ascii_digit),
+        b"." | b".." | [b'#', ..] => true,
+        name => name == INCOMPAT.as_bytes() || name.iter().all(u8::is_ascii_digit),
     }
 }
 
@@ -336,8 +366,8 @@ fn make_dir(store: &dyn Store, parent: BorrowedFd<'_>, name: &str) -> sys::Resul
 }
 
 fn mark_volatile(store: &dyn Store, work: BorrowedFd<'_>) -> sys::Result<()> {
-    let incompat = make_dir(store, work, "incompat")?;
-    make_dir(store, incompat.as_fd(), "volatile").map(drop)
+    let incompat = make_dir(store, work, INCOMPAT)?;
+    make_dir(store, incompat.as_fd(), VOLATILE).map(drop)
 }
 
 fn lies_inside(inner: &Opened, outer: &Opened) -> bool {

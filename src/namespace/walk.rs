@@ -63,6 +63,7 @@ impl Found {
     pub fn open_dir(&self) -> Arc<RealDir> {
         let dir = RealDir::child(&self.dir, self.name.clone(), self.stat.ino);
         dir.note_marks(&self.marks);
+        dir.note_device(self.stat.dev);
         dir
     }
 }

@@ -73,9 +73,11 @@ impl Union {
     pub fn written_unseen(&self, caller: Caller, id: NodeId) -> Result<Attr> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
-        let file = self.open_file(&node, true)?;
+        let _gates = locks::lock(&[&node]);
+        let file = self.open_gated(&node, true)?;
         self.clear_set_id_for(caller, &file)?;
-        self.getattr(id)
+        let stat = self.stat(&node)?;
+        Ok(self.attr_of(&node, &stat))
     }
 
     fn truncate(&self, caller: Caller, node: &Node, size: u64) -> Result<()> {

@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::Union;
 use super::ensure_upper::Extent;
 use super::file::OpenFile;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::types::{Caller, NodeId};
 
@@ -44,6 +46,17 @@ impl Union {
         }
         let traceless = file.lower.is_none() || !self.store.usage(file.fd.as_fd())?.access_times;
         Ok(traceless.then_some(Data(file)))
+    }
+
+    /// Refuses what `chattr` has forbidden.
+    ///
+    /// # Errors
+    /// EPERM for a file that is immutable or append-only.
+    pub fn check_overwriting(&self, id: NodeId) -> Result<()> {
+        match self.open_file(&self.node(id)?, true)?.append_only {
+            true => Err(Error::refused(Errno::PERM, "the file is append-only")),
+            false => Ok(()),
+        }
     }
 
     /// Takes all data away, as opening with `O_TRUNC` does, copying none of it up. Returns whether the mode changed by it.

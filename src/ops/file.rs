@@ -49,13 +49,13 @@ impl Union {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
         let file = self.open_file(&node, true)?;
+        if file.append_only && self.store.stat_fd(file.fd.as_fd())?.size != offset {
+            return Err(Error::refused(Errno::PERM, "the file is append-only"));
+        }
         let cleared = match clear_set_id {
             Some(caller) => self.clear_set_id(caller, &file)?,
             None => false,
         };
-        if file.append_only && self.store.stat_fd(file.fd.as_fd())?.size != offset {
-            return Err(Error::refused(Errno::PERM, "the file is append-only"));
-        }
         Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
     }
 
@@ -92,10 +92,10 @@ impl Union {
         self.ensure_upper(&target, Extent::All)?;
         let source_file = self.open_file(&source, false)?;
         let target_file = self.open_file(&target, true)?;
-        let cleared = self.clear_set_id_for(caller, &target_file)?;
         if target_file.append_only {
             return Err(Error::refused(Errno::PERM, "the file is append-only"));
         }
+        let cleared = self.clear_set_id_for(caller, &target_file)?;
         let (from_fd, to_fd) = (source_file.fd.as_fd(), target_file.fd.as_fd());
         Ok((self.store.copy_range(from_fd, from.1, to_fd, to.1, len)?, cleared))
     }

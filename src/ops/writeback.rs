@@ -2,12 +2,16 @@
 //! the way.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::Extent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::namespace::locks;
+use crate::namespace::node::Node;
 use crate::sys::At;
 use crate::types::{Attr, Caller, NewTime, NodeId, SetAttr, Time};
 
@@ -20,9 +24,33 @@ impl Union {
         self.ensure_upper(&node, Extent::All)?;
         let file = self.open_file(&node, true)?;
         let before = self.store.stat_fd(file.fd.as_fd())?;
+        if file.append_only {
+            return self.append_back(&node, before.size, offset, data);
+        }
         let count = self.store.write(file.fd.as_fd(), data, offset)?;
         self.store.set_times(At::this(file.fd.as_fd()), None, Some(NewTime::At(before.mtime)))?;
         Ok(count)
+    }
+
+    /// Writes what of pages lies behind the end of an append-only file, if the rest is as it was: pages come whole. Such a file
+    /// keeps no time that it is given, either.
+    fn append_back(&self, node: &Arc<Node>, end: u64, offset: u64, data: &[u8]) -> Result<usize> {
+        let refused = Error::refused(Errno::PERM, "the file is append-only");
+        let Some(known) = end.checked_sub(offset).and_then(|known| usize::try_from(known).ok()) else {
+            return Err(refused);
+        };
+        let (known, new) = data.split_at(known.min(data.len()));
+        let mut stored = vec![0; known.len()];
+        let count = self.read(node.id, offset, &mut stored)?;
+        if stored[..count] != *known {
+            return Err(refused);
+        }
+        let file = self.open_file(node, true)?;
+        let mut written = 0;
+        while written < new.len() {
+            written += self.store.write(file.fd.as_fd(), &new[written..], end + written as u64)?;
+        }
+        Ok(data.len())
     }
 
     /// Runs a change of the data whose time the kernel has noted before it sent it (Linux 6.1). Most often it tells that time

@@ -82,18 +82,21 @@ over --lower a --upper upper
 [[ $(cat mnt/file mnt/link) == $'a\na' ]] || fail "a new upperdir shows what was changed in another: $(cat mnt/file)"
 echo again >mnt/file
 [[ $(cat mnt/link) == again ]] || fail "hard links part"
+[[ -n $(ls .upper.unionfuse-work/index.old) ]] || fail "the index of the old upperdir is lost"
 done_with_it
 kernel_index=$BOX/.upper.unionfuse-work
 if grep -qw overlay /proc/filesystems || modprobe overlay 2>/dev/null; then
     # Our name for the upperdir is the kernel's.
-    mount -t overlay -o "lowerdir=a,upperdir=upper,workdir=$kernel_index,index=on" k "$mnt" ||
+    mount -t overlay -o "lowerdir=a,upperdir=$BOX/upper,workdir=$kernel_index,index=on" k "$mnt" ||
         fail "the kernel's overlayfs does not take our index"
     [[ $(cat mnt/link) == again ]] || fail "hard links part in the kernel's overlayfs"
-    refused "an upperdir of the kernel's" "$mnt" --lower b --upper upper
+    mkdir other
+    refused "an upperdir of the kernel's" "$mnt" --lower b --upper upper --work other
+    refused "a workdir of the kernel's" "$mnt" --lower b --upper other --work "$kernel_index"
     umount "$mnt"
     rm -rf upper work
     mkdir upper work
-    mount -t overlay -o "lowerdir=a,upperdir=upper,workdir=work,index=on" k "$mnt"
+    mount -t overlay -o "lowerdir=a,upperdir=$BOX/upper,workdir=$BOX/work,index=on" k "$mnt"
     echo kernel >mnt/file
     umount "$mnt"
     over --lower a --upper upper --work work
@@ -103,7 +106,35 @@ else
     echo "SKIPPED: places: with the kernel's overlayfs: this kernel has none" >&2
 fi
 mkdir -p upper2
-refused "an index of another upperdir" "another upperdir" --lower a --upper upper2 --work work
+refused "an index of another upperdir" "another upperdir" --lower a --upper upper2 --work work -o volatile
+[[ ! -e work/work/incompat/volatile ]] || fail "a refused mount has left a mark"
+
+# What is appended only is appended, however the data travels.
+rm -rf upper work
+mkdir upper work
+release_log() { [[ ! -e $BOX/upper/log ]] || chattr -a "$BOX/upper/log"; }
+at_exit+=(release_log)
+for options in follow writeback passthrough; do
+    over --lower a --upper upper --work work -o "$options"
+    echo one >mnt/log
+    if ! chattr +a mnt/log 2>/dev/null; then
+        echo "SKIPPED: places: append-only files: chattr does not work here" >&2
+        done_with_it
+        break
+    fi
+    exec 3<mnt/log
+    echo two >>mnt/log || fail "$options: an append-only file cannot be appended to"
+    ! dd if=/dev/zero of=mnt/log bs=1 count=1 conv=notrunc,fsync 2>/dev/null || fail "$options: overwritten"
+    exec 3<&-
+    done_with_it
+    over --lower a --upper upper --work work -o "$options"
+    echo three >>mnt/log || fail "$options: an append-only file cannot be appended to after a remount"
+    sync -f mnt/log
+    done_with_it
+    [[ $(cat upper/log) == $'one\ntwo\nthree' ]] || fail "$options: what was appended is $(cat upper/log)"
+    chattr -a upper/log
+    rm upper/log
+done
 
 # The log: each request with -d, and what was said before the log file was open.
 "$uf" mount -d --lower a "$mnt" 2>debug &

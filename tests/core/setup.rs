@@ -192,6 +192,8 @@ fn a_workdir_that_holds_something_of_others() {
     place.refused(&place.config(&["a"], "u", "a"), "workdir", &place.path("a"), "lowerdir");
     place.refused(&place.config(&["b", "w/layer"], "u", "w"), "workdir", &place.path("w"), "w/layer");
     place.refused(&place.config(&["a"], "u", "w"), "workdir", &place.path("w"), "work/precious");
+    layer.dir("w2/work/incompat/future");
+    place.refused(&place.config(&["a"], "u", "w2"), "workdir", &place.path("w2"), "future");
     // What fuse-overlayfs and the kernel's overlayfs leave behind is swept.
     std::fs::rename(place.path("w/work/precious"), place.path("w/work/17")).unwrap();
     layer.dir("w/work/#a");

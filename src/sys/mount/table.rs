@@ -39,8 +39,9 @@ pub fn mount_at(path: &Path) -> io::Result<Option<MountEntry>> {
 pub struct KernelOverlay {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
-    /// Its upperdir, as it was named to mount(8).
-    pub upper: PathBuf,
+    /// Its upperdir and workdir, as they were named to mount(8): what is not absolute is relative to a directory that nobody
+    /// knows any more.
+    pub dirs: [PathBuf; 2],
 }
 
 /// The kernel's overlays that have an upperdir, as far as this mount namespace shows them.
@@ -59,9 +60,12 @@ fn kernel_overlay(line: &[u8]) -> Option<KernelOverlay> {
     if fields.next()? != b"overlay" {
         return None;
     }
-    let mut options = fields.nth(1)?.split(|byte| *byte == b',');
-    let upper = options.find_map(|option| option.strip_prefix(b"upperdir="))?;
-    Some(KernelOverlay { mountpoint, upper: PathBuf::from(unmangle(upper)) })
+    let options = fields.nth(1)?;
+    let value = |name: &[u8]| {
+        let mut all = options.split(|byte| *byte == b',');
+        all.find_map(|option| option.strip_prefix(name)).map(|value| PathBuf::from(unmangle(value)))
+    };
+    Some(KernelOverlay { mountpoint, dirs: [value(b"upperdir=")?, value(b"workdir=")?] })
 }
 
 fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
@@ -138,7 +142,8 @@ mod tests {
         let line =
             b"40 22 0:33 / /mnt/a\\040b rw - overlay none rw,lowerdir=/l,upperdir=/srv/up\\054per,workdir=/w";
         let found = kernel_overlay(line).unwrap();
-        assert_eq!((found.mountpoint, found.upper), ("/mnt/a b".into(), "/srv/up,per".into()));
+        assert_eq!(found.mountpoint, Path::new("/mnt/a b"));
+        assert_eq!(found.dirs, [Path::new("/srv/up,per"), Path::new("/w")]);
         assert_eq!(kernel_overlay(b"40 22 0:33 / /mnt rw - overlay none rw,lowerdir=/l:/m"), None);
         assert_eq!(kernel_overlay(b"40 22 0:33 / /mnt rw - tmpfs none rw,upperdir=/u"), None);
         assert_eq!(kernel_overlay(b""), None);
