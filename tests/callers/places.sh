@@ -1,6 +1,6 @@
 #!/bin/bash
 # Layers in places nobody thinks of: with other filesystems mounted in them, inside one another, on bind mounts, of other
-# owners, in use by the kernel's overlayfs; and work directories that are not what they should be.
+# owners, in use by the kernel's overlayfs; work directories that are not what they should be; and callers with habits of their own.
 source "$(dirname "$0")/../programs/lib.sh"
 [[ $SUBJECT == unionfuse ]] || skip "tests our own command line"
 need_root "makes mounts in layers"
@@ -160,6 +160,41 @@ if command -v mount.fuse3 >/dev/null; then
     while [[ -n $(daemons_of "$uf") ]]; do sleep 0.05; done
     (($(date +%s%N) - begun < 3000000000)) || fail "a daemon that was handed its mount takes long to end"
     umount -l "$mnt"
+
+    # containerd's snapshotter, which archives the upperdir: no redirects.
+    ln -s "$uf" bin/fuse-overlayfs
+    mkdir a/dir
+    echo in >a/dir/file
+    PATH=$BOX/bin:$PATH mount.fuse3 overlay "$mnt" -o "workdir=$BOX/work" -o "upperdir=$BOX/upper" -o "lowerdir=$BOX/a:$BOX/b" \
+        -t fuse-overlayfs >out 2>&1 || fail "as containerd calls us: $(cat out)"
+    [[ ! -s out ]] || fail "as containerd calls us, something is said: $(cat out)"
+    mv mnt/dir mnt/moved
+    [[ $(cat upper/moved/file) == in ]] || fail "as containerd calls us, a renamed directory is not copied up"
+    umount "$mnt"
 else
-    echo "SKIPPED: places: drop_privileges: mount.fuse3 is not installed" >&2
+    echo "SKIPPED: places: drop_privileges, containerd: mount.fuse3 is not installed" >&2
+fi
+
+# Apptainer stays in the foreground and waits until the mount is in the table; systemd is told when it is there.
+cat >listen.py <<'PYTHON'
+import socket
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+listener.settimeout(20)
+listener.bind("notify")
+print(listener.recv(1000).decode(), flush=True)
+PYTHON
+if command -v python3 >/dev/null; then
+    python3 listen.py >told &
+    listener=$!
+    for _ in $(seq 100); do [[ ! -S notify ]] || break; sleep 0.1; done
+    NOTIFY_SOCKET=$BOX/notify "$uf" -f -o "allow_other,lowerdir=$BOX/a:$BOX/b,upperdir=$BOX/upper,workdir=$BOX/work,noacl" "$mnt" &
+    background+=($!)
+    wait "$listener"
+    grep -q READY=1 told || fail "the service manager was told: $(cat told)"
+    mountpoint -q "$mnt" || fail "the service manager was told too early"
+    umount "$mnt"
+    wait "${background[0]}" || fail "in the foreground, unmounted: exit code $?"
+    background=()
+else
+    echo "SKIPPED: places: sd_notify: python3 is not installed" >&2
 fi
