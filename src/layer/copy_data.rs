@@ -91,7 +91,11 @@ fn copy_extent(
     Ok(())
 }
 
-fn write_all(store: &dyn Store, to: BorrowedFd<'_>, data: &[u8], offset: u64) -> Result<()> {
+/// Writes all of `data` at `offset`.
+///
+/// # Errors
+/// Those of pwrite(2); `EIO` when the filesystem takes nothing more and does not say why.
+pub fn write_all(store: &dyn Store, to: BorrowedFd<'_>, data: &[u8], offset: u64) -> Result<()> {
     let mut done = 0;
     while done < data.len() {
         let count = store.write(to, &data[done..], offset + done as u64)?;

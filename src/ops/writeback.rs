@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::Union;
 use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
+use crate::layer::copy_data;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -46,10 +47,7 @@ impl Union {
             return Err(refused);
         }
         let file = self.open_file(node, true)?;
-        let mut written = 0;
-        while written < new.len() {
-            written += self.store.write(file.fd.as_fd(), &new[written..], end + written as u64)?;
-        }
+        copy_data::write_all(&*self.store, file.fd.as_fd(), new, end)?;
         Ok(data.len())
     }
 
