@@ -55,6 +55,8 @@ impl Union {
     /// later; but when it has told it already, that is the time that stays.
     pub fn with_flushed_time<T>(&self, id: NodeId, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let node = self.node(id)?;
+        // Copying up may take long, and the kernel tell the time meanwhile.
+        self.ensure_upper(&node, Extent::All)?;
         let before = self.stat(&node)?.mtime;
         let changed = change()?;
         if is_recent(before) {

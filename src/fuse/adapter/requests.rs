@@ -304,6 +304,10 @@ impl Filesystem for Adapter {
         let node = convert::node(ino);
         let outcome = run("write", ino, || match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             true if self.config.writeback => Ok((self.union.write_back(node, offset, data)?, false)),
+            // Not gathered, since it takes set-id bits away.
+            false if self.config.writeback => {
+                self.union.with_flushed_time(node, || self.union.write(node, offset, data, clear_set_id))
+            }
             _ => self.union.write(node, offset, data, clear_set_id),
         });
         self.reply_written(ino, outcome, reply);
