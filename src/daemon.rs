@@ -11,13 +11,14 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
 use crate::fuse::Session;
 use crate::ops::Union;
 use crate::sys::creds::{self, administers_machine};
-use crate::sys::mount::{self, FuseMountOptions, MountError, MountId};
+use crate::sys::mount::{self, FuseMountOptions, MountEntry, MountError, MountId, Servers};
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
 
@@ -25,6 +26,9 @@ use logging::complain;
 pub const EXIT_SYSTEM: u8 = 2;
 /// Exit code for a mount or umount that failed (mount(8), "EXIT STATUS").
 pub const EXIT_MOUNT: u8 = 32;
+
+/// How long an unmounted daemon is waited for: it ends in milliseconds unless the union is mounted where we cannot see it.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
 /// Why there is no mount, with the exit code that says so.
 #[derive(Debug)]
@@ -257,7 +261,7 @@ pub fn umount(mountpoint: &Path, lazy: bool) -> ExitCode {
 
 /// Changes the flags of a mounted union. Errors are printed on stderr.
 pub fn remount(mountpoint: &Path, flags: MountFlags) -> ExitCode {
-    let remounted = mounted_union(mountpoint).and_then(|place| {
+    let remounted = mounted_union(mountpoint).and_then(|(place, _)| {
         mount::remount(&place, flags).map_err(|error| {
             let remedy = match error.kind() {
                 io::ErrorKind::ResourceBusy => {
@@ -278,29 +282,31 @@ pub fn remount(mountpoint: &Path, flags: MountFlags) -> ExitCode {
     }
 }
 
-/// The absolute path of a mountpoint, when a union is mounted there.
-fn mounted_union(mountpoint: &Path) -> Result<PathBuf, SetupError> {
+/// The absolute path of a mountpoint, when a union is mounted there, and its line of the mount table.
+fn mounted_union(mountpoint: &Path) -> Result<(PathBuf, Option<MountEntry>), SetupError> {
     let failed = |problem: &dyn fmt::Display, remedy: &str| {
         SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
     };
     let place = mount::resolve_mountpoint(mountpoint).map_err(|error| failed(&error, ""))?;
     match mount::mount_at(&place) {
-        Ok(Some(entry)) if entry.is_union() => {}
+        Ok(Some(entry)) if entry.is_union() => Ok((place, Some(entry))),
         Ok(Some(entry)) => {
             let problem =
                 format!("a filesystem of type {} is mounted there, not a union", entry.fs_type.display());
-            return Err(failed(&problem, "use umount(8) or mount(8)"));
+            Err(failed(&problem, "use umount(8) or mount(8)"))
         }
-        Ok(None) => {
-            return Err(failed(&"nothing is mounted there", "findmnt -t fuse.unionfuse lists the unions"));
+        Ok(None) => Err(failed(&"nothing is mounted there", "findmnt -t fuse.unionfuse lists the unions")),
+        Err(error) => {
+            log::debug!("the mount table cannot be read: {error}");
+            Ok((place, None))
         }
-        Err(error) => log::debug!("the mount table cannot be read: {error}"),
     }
-    Ok(place)
 }
 
 fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
-    let place = mounted_union(mountpoint)?;
+    let (place, entry) = mounted_union(mountpoint)?;
+    // Of what is detached nobody knows when it ends.
+    let served = entry.filter(|_| !lazy).map(|entry| (entry.device, Servers::of(entry.device.1)));
     mount::unmount(&place, lazy).map_err(|error| {
         // fusermount3 has no error numbers, only words.
         let said = error.to_string();
@@ -312,5 +318,20 @@ fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
             ""
         };
         SetupError::new("mountpoint", Some(mountpoint), format_args!("umount: {error}"), remedy)
-    })
+    })?;
+    if let Some((device, servers)) = served
+        && let Err(error) = servers.and_then(|servers| wait_for_end(device, &servers))
+    {
+        log::debug!("whether the daemon has ended is not known: {error}");
+    }
+    Ok(())
+}
+
+/// Waits until the daemon of a union just unmounted has let go of the layers, so that they can be unmounted or removed. It
+/// lives on, and is not waited for, as long as the union is mounted elsewhere.
+fn wait_for_end(device: (u32, u32), servers: &Servers) -> io::Result<()> {
+    if !mount::is_mounted(device)? && !servers.wait(LAST_MOMENTS)? {
+        log::info!("the daemon has not ended yet: other mount namespaces may have the union mounted, too");
+    }
+    Ok(())
 }

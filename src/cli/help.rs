@@ -95,4 +95,6 @@ Examples:
   unionfuse umount --lazy ~/merged
 
 Root unmounts directly, other users through fusermount3, so umount(8) and
-'fusermount3 -u' do as well. The daemon ends by itself.";
+'fusermount3 -u' do as well. The daemon ends by itself. This command waits for
+that (at most 2 seconds, not with --lazy, and only where the kernel tells which
+daemon it is; Linux 6.18 does), so that the layers can be unmounted next.";

@@ -67,6 +67,7 @@ pub struct Union {
     options: Options,
     /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
     mode_changes: Mutex<()>,
+    told_times: writeback::ToldTimes,
     before_long_copy: Hook,
 }
 
@@ -138,6 +139,7 @@ impl Union {
             roots: stack.lowers,
             snapshots: Snapshots::default(),
             mode_changes: Mutex::new(()),
+            told_times: writeback::ToldTimes::default(),
             before_long_copy: Hook::default(),
             options,
             store,

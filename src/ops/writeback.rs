@@ -1,10 +1,12 @@
 //! What the kernel's writeback cache hands over late. With it the kernel keeps the times of files, and ours must not be in
 //! the way.
 
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::Union;
@@ -16,6 +18,52 @@ use crate::namespace::node::Node;
 use crate::sys::At;
 use crate::types::{Attr, Caller, NewTime, NodeId, SetAttr, Time};
 
+/// The times that the kernel tells of files whose data is being changed meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct ToldTimes(Mutex<HashMap<NodeId, Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    listeners: usize,
+    last: Option<Time>,
+}
+
+impl ToldTimes {
+    fn listen(&self, node: NodeId) -> Listener<'_> {
+        self.0.lock().entry(node).or_default().listeners += 1;
+        Listener { times: self, node }
+    }
+
+    fn tell(&self, node: NodeId, time: Time) {
+        if let Some(told) = self.0.lock().get_mut(&node) {
+            told.last = Some(time);
+        }
+    }
+}
+
+struct Listener<'a> {
+    times: &'a ToldTimes,
+    node: NodeId,
+}
+
+impl Listener<'_> {
+    /// What was told last since somebody began to listen.
+    fn heard(&self) -> Option<Time> {
+        self.times.0.lock().get(&self.node).and_then(|told| told.last)
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        let mut times = self.times.0.lock();
+        let Some(told) = times.get_mut(&self.node) else { return };
+        told.listeners -= 1;
+        if told.listeners == 0 {
+            times.remove(&self.node);
+        }
+    }
+}
+
 impl Union {
     /// Writes pages of the kernel's cache, copying the file up first. The time of modification stays: it is that of the
     /// `write(2)` long before, and the kernel tells it with [`Union::flush_time`] only if it is not what it was told. Returns the
@@ -23,9 +71,12 @@ impl Union {
     pub fn write_back(&self, id: NodeId, offset: u64, data: &[u8]) -> Result<usize> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
-        let file = self.open_file(&node, true)?;
+        // A time told between our looking at it and putting it back would be lost.
+        let gates = locks::lock(&[&node]);
+        let file = self.open_gated(&node, true)?;
         let before = self.store.stat_fd(file.fd.as_fd())?;
         if file.append_only {
+            drop(gates);
             return self.append_back(&node, before.size, offset, data);
         }
         let count = self.store.write(file.fd.as_fd(), data, offset)?;
@@ -52,16 +103,17 @@ impl Union {
     }
 
     /// Runs a change of the data whose time the kernel has noted before it sent it (Linux 6.1). Most often it tells that time
-    /// later; but when it has told it already, that is the time that stays.
+    /// later; but when it has told it already, or does so meanwhile, that is the time that stays.
     pub fn with_flushed_time<T>(&self, id: NodeId, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let node = self.node(id)?;
         // Copying up may take long, and the kernel tell the time meanwhile.
         self.ensure_upper(&node, Extent::All)?;
+        let told = self.told_times.listen(id);
         let before = self.stat(&node)?.mtime;
         let changed = change()?;
-        if is_recent(before) {
-            let _gates = locks::lock(&[&node]);
-            self.store.set_times(self.place(&node)?.at(), None, Some(NewTime::At(before)))?;
+        let _gates = locks::lock(&[&node]);
+        if let Some(mtime) = told.heard().or(is_recent(before).then_some(before)) {
+            self.store.set_times(self.place(&node)?.at(), None, Some(NewTime::At(mtime)))?;
         }
         Ok(changed)
     }
@@ -69,9 +121,15 @@ impl Union {
     /// Takes over the time of modification that the kernel has kept. It also tells it of files whose change of status is
     /// all that is new, such as one name less: nothing is copied up for that.
     pub fn flush_time(&self, caller: Caller, id: NodeId, mtime: Time) -> Result<Attr> {
-        let now = self.getattr(id)?;
+        let node = self.node(id)?;
+        // First, so that a change in hand that does not hear of it puts its own time before we look.
+        self.told_times.tell(id, mtime);
+        let now = {
+            let _gates = locks::lock(&[&node]);
+            self.stat(&node)?
+        };
         if now.mtime == mtime {
-            return Ok(now);
+            return Ok(self.attr_of(&node, &now));
         }
         self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })
     }

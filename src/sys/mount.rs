@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod fusermount;
+mod servers;
 mod table;
 
 use std::ffi::{CString, OsString};
@@ -15,7 +16,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 
-pub use table::{KernelOverlay, MountEntry, kernel_overlays, mount_at};
+pub use servers::Servers;
+pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mount_at};
 
 use super::creds::in_initial_user_namespace;
 use super::process::is_root;

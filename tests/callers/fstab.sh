@@ -14,13 +14,7 @@ mkdir bin
 install -m 755 "$program" "bin/$SUBJECT"
 mount --bind bin /usr/local/bin
 
-no_daemon() {
-    for _ in $(seq 50); do
-        [[ -n $(daemons_of "$BOX/bin/$SUBJECT") ]] || return 0
-        sleep 0.1
-    done
-    fail "$1: the daemon is still there after 5 s"
-}
+no_daemon() { no_daemon_of "$BOX/bin/$SUBJECT" "$1"; }
 
 mkdir bottom ro
 echo lower >lower/file

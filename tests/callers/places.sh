@@ -12,7 +12,11 @@ echo a >a/file
 chmod 755 a b
 
 over() { timeout 20 "$uf" mount "$@" "$mnt" 2>out || fail "mount $*: $(cat out)"; }
-done_with_it() { timeout 20 "$uf" umount "$mnt" || fail "umount"; }
+no_daemon() { no_daemon_of "$uf" "$1"; }
+done_with_it() {
+    timeout 20 "$uf" umount "$mnt" || fail "umount"
+    no_daemon "umount"
+}
 refused() {
     local what=$1 said=$2
     shift 2
@@ -38,6 +42,7 @@ if command -v setpriv >/dev/null && command -v fusermount3 >/dev/null; then
     [[ $(setpriv --reuid=65534 --regid=65534 --clear-groups timeout 10 ls theirs/mounted | wc -l) == 5 ]] ||
         fail "a listing of another filesystem in a lowerdir, as a plain user"
     umount theirs
+    no_daemon "as nobody"
 else
     echo "SKIPPED: places: as a plain user: setpriv or fusermount3 is not installed" >&2
 fi
@@ -157,7 +162,7 @@ if command -v mount.fuse3 >/dev/null; then
     mount.fuse3 "$uf#src" "$mnt" -o "drop_privileges,lowerdir=$BOX/a" || fail "drop_privileges"
     begun=$(date +%s%N)
     kill -TERM "$(daemons_of "$uf")"
-    while [[ -n $(daemons_of "$uf") ]]; do sleep 0.05; done
+    no_daemon "SIGTERM"
     (($(date +%s%N) - begun < 3000000000)) || fail "a daemon that was handed its mount takes long to end"
     umount -l "$mnt"
 
@@ -171,6 +176,7 @@ if command -v mount.fuse3 >/dev/null; then
     mv mnt/dir mnt/moved
     [[ $(cat upper/moved/file) == in ]] || fail "as containerd calls us, a renamed directory is not copied up"
     umount "$mnt"
+    no_daemon "as containerd calls us"
 else
     echo "SKIPPED: places: drop_privileges, containerd: mount.fuse3 is not installed" >&2
 fi

@@ -181,8 +181,4 @@ done
 # Nothing of ours is left: no mount, no daemon.
 as_user podman rmi -f demo demo2 >/dev/null 2>&1 || fail "podman rmi"
 [[ -z $(mounts_below "$BOX") ]] || fail "mounts left: $(mounts_below "$BOX")"
-sleep 1
-if [[ $SUBJECT == unionfuse ]]; then
-    left=$(daemons_of "$BOX/bin/$(basename "$program")")
-    [[ -z $left ]] || fail "daemons left: $left"
-fi
+[[ $SUBJECT != unionfuse ]] || no_daemon_of "$BOX/bin/$(basename "$program")" "podman rmi"

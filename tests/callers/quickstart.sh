@@ -16,11 +16,7 @@ quickstart() {
 nothing_left() {
     [[ -z $(mounts_below "$BOX") ]] || fail "$1: a mount is left: $(mounts_below "$BOX")"
     [[ -z $(ls -A scratch) ]] || fail "$1: files are left: $(find scratch | head)"
-    for _ in $(seq 50); do
-        [[ -n $(daemons_of "$BOX/bin/unionfuse") ]] || return 0
-        sleep 0.1
-    done
-    fail "$1: a daemon is left: $(daemons_of "$BOX/bin/unionfuse")"
+    no_daemon_of "$BOX/bin/unionfuse" "$1"
 }
 
 quickstart "$BOX/bin/unionfuse" || fail "quickstart: $(cat out)"

@@ -28,6 +28,7 @@ mod setup;
 mod tree_copy_up;
 mod unlinked;
 mod whiteout;
+mod writeback;
 mod xattr;
 
 #[path = "../faults/store.rs"]

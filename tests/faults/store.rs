@@ -78,7 +78,7 @@ impl Faulty {
     }
 
     /// Nothing fails, but `watch` is called after each `stat`, `rename`, `rmdir` and `get_xattr`, before the last, and before
-    /// `open`; it may take its time.
+    /// `open` and `write`; it may take its time.
     pub fn watched(watch: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         Self { watch: Some(Watch(Box::new(watch))), ..Self::new() }
     }
@@ -257,6 +257,7 @@ impl Store for Faulty {
 
     fn write(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> Result<usize> {
         self.step("write")?;
+        self.after("before write");
         Disk.write(fd, data, offset)
     }
 

@@ -119,6 +119,15 @@ daemons_of() {
     { find /proc -mindepth 2 -maxdepth 2 -name exe -lname "$1*" 2>/dev/null || true; } | cut -d/ -f3
 }
 
+# Waits for the end of the daemons that run the very file given: umount(8) and fusermount3 do not.
+no_daemon_of() {
+    for _ in $(seq 50); do
+        [[ -n $(daemons_of "$1") ]] || return 0
+        sleep 0.1
+    done
+    fail "$2: a daemon is still there after 5 s: $(daemons_of "$1")"
+}
+
 # mount_union [-l LOWERS] [-o OPTIONS]: the union of $lower (or LOWERS, a:b) and $upper at $mnt.
 mount_union() {
     local lowers=$lower options='' flag OPTIND=1

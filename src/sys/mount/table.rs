@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// A line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountEntry {
+    /// The device number of the filesystem.
+    pub device: (u32, u32),
     /// The type of the filesystem, as mount(8) shows it.
     pub fs_type: OsString,
     /// The source, as mount(8) shows it.
@@ -32,6 +34,16 @@ impl MountEntry {
 /// Those of reading `/proc/self/mountinfo`.
 pub fn mount_at(path: &Path) -> io::Result<Option<MountEntry>> {
     Ok(find(&std::fs::read("/proc/self/mountinfo")?, path))
+}
+
+/// Whether a filesystem is mounted anywhere, as far as this mount namespace shows.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn is_mounted(wanted: (u32, u32)) -> io::Result<bool> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    let mut lines = table.split(|byte| *byte == b'\n');
+    Ok(lines.any(|line| line.split(|byte| *byte == b' ').nth(2).and_then(device) == Some(wanted)))
 }
 
 /// A mount of the kernel's overlayfs.
@@ -72,13 +84,20 @@ fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
     let mut lines = table.split(|byte| *byte == b'\n').rev();
     lines.find_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
-        if unmangle(fields.nth(4)?) != path.as_os_str() {
+        let device = device(fields.nth(2)?)?;
+        if unmangle(fields.nth(1)?) != path.as_os_str() {
             return None;
         }
         // A variable number of optional fields ends with a lone "-".
         fields.find(|field| *field == b"-")?;
-        Some(MountEntry { fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) })
+        Some(MountEntry { device, fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) })
     })
+}
+
+/// Decodes `major:minor`.
+fn device(field: &[u8]) -> Option<(u32, u32)> {
+    let (major, minor) = std::str::from_utf8(field).ok()?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Decodes the kernel's `\ooo` for spaces, tabs, newlines, backslashes and `#`.
@@ -113,6 +132,7 @@ mod tests {
     fn the_last_mount_on_a_path_counts() {
         let found = find(TABLE, Path::new("/mnt/a b")).unwrap();
         assert_eq!((found.fs_type.to_str(), found.source.to_str()), (Some("tmpfs"), Some("none")));
+        assert_eq!(found.device, (0, 34));
         assert_eq!(find(TABLE, Path::new("/mnt")), None);
     }
 
@@ -128,7 +148,9 @@ mod tests {
 
     #[test]
     fn unions_are_known_by_their_type() {
-        let is_union = |fs_type: &str| MountEntry { fs_type: fs_type.into(), source: "x".into() }.is_union();
+        let is_union = |fs_type: &str| {
+            MountEntry { device: (0, 1), fs_type: fs_type.into(), source: "x".into() }.is_union()
+        };
         for ours in ["fuse.unionfuse", "fuse.fuse-overlayfs", "fuse./usr/local/bin/unionfuse"] {
             assert!(is_union(ours), "{ours}");
         }
