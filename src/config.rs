@@ -125,6 +125,9 @@ pub struct SessionConfig {
     pub threads: usize,
     /// Whether a client that is alone is served on its own processor, if more than one thread serves.
     pub follow: bool,
+    /// Whether directories are listed before the kernel asks, while somebody walks a tree. Not where things change unseen: with
+    /// `cache_seconds` or `passthrough`.
+    pub list_ahead: bool,
     /// Seconds the kernel may keep entries and attributes; `None`: without end (all changes come through the mount).
     pub cache_seconds: Option<u64>,
     /// Whether small writes are gathered in the kernel's page cache (`FUSE_WRITEBACK_CACHE`).
@@ -142,6 +145,7 @@ impl Default for SessionConfig {
         Self {
             threads: 0,
             follow: true,
+            list_ahead: true,
             cache_seconds: None,
             writeback: false,
             passthrough: false,

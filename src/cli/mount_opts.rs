@@ -147,6 +147,7 @@ impl MountOpts {
         match option.name {
             b"threads" => self.session.threads = threads(option)?,
             b"follow" => self.session.follow = option.value.is_none() || switch(option)?,
+            b"list_ahead" => self.session.list_ahead = option.value.is_none() || switch(option)?,
             b"cache" => self.session.cache_seconds = cache_seconds(option)?,
             b"writeback" => self.session.writeback = option.value.is_none() || switch(option)?,
             b"passthrough" => self.session.passthrough = option.value.is_none() || switch(option)?,

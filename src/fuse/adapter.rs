@@ -2,11 +2,13 @@
 
 mod requests;
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fuser::{Errno, Generation, INodeNo, Notifier, ReplyEntry, ReplyOpen, ReplyWrite, Request};
 
+use super::ahead::{Ahead, Change};
 use super::company::Company;
 use super::convert;
 use super::follow::{Follow, Turn, turn};
@@ -14,7 +16,7 @@ use super::passthrough::{Access, Passthrough, Way};
 use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::ops::Union;
-use crate::types::{Attr, Caller, Entry};
+use crate::types::{Attr, Caller, DirEntry, Entry};
 
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
@@ -28,6 +30,7 @@ pub(super) struct Adapter {
     follow: Option<Arc<Follow>>,
     company: Company,
     passthrough: Option<Passthrough>,
+    ahead: Option<Ahead>,
 }
 
 impl Adapter {
@@ -40,13 +43,40 @@ impl Adapter {
     ) -> Self {
         let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
         let passthrough = config.passthrough.then(Passthrough::default);
-        Self { union, config, ttl, notifier, follow, company: Company::new(), passthrough }
+        // What changes unseen may be out of date as soon as it is listed.
+        let unchanging = config.list_ahead && config.cache_seconds.is_none() && !config.passthrough;
+        let ahead = if unchanging { Ahead::new(union.clone()) } else { None };
+        Self { union, config, ttl, notifier, follow, company: Company::new(), passthrough, ahead }
     }
 
     /// To be held until the request is answered.
     fn turn(&self, request: &Request) -> Turn<'_> {
         self.company.note(request.pid());
         turn(self.follow.as_ref(), request.pid())
+    }
+
+    /// To be held while anything in the union is changed.
+    fn changing(&self) -> Option<Change<'_>> {
+        self.ahead.as_ref().map(Ahead::changing)
+    }
+
+    /// Reading updates the access time of a file in the upperdir, which is ours to change.
+    fn reading(&self, ino: INodeNo) -> Option<Change<'_>> {
+        self.ahead.as_ref().filter(|_| self.union.is_in_upper(convert::node(ino))).map(Ahead::changing)
+    }
+
+    /// Lists a directory with attributes, see [`Union::read_dir`].
+    fn list(
+        &self,
+        ino: INodeNo,
+        cookie: u64,
+        visit: &mut dyn FnMut(&DirEntry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let node = convert::node(ino);
+        match &self.ahead {
+            Some(ahead) => ahead.list(node, cookie, visit),
+            None => self.union.read_dir(node, cookie, true, &mut |entry| visit(&entry)),
+        }
     }
 
     /// Lets answers about a directory that are on their way count as old. To be called after a change of its entries, and before

@@ -1,6 +1,7 @@
 //! The union behind `/dev/fuse`: the only place that knows `fuser`.
 
 mod adapter;
+mod ahead;
 mod answer;
 mod company;
 mod convert;

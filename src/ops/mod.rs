@@ -175,6 +175,11 @@ impl Union {
         self.upper.as_ref().ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
     }
 
+    /// Whether a node's file is one of the upperdir.
+    pub fn is_in_upper(&self, id: NodeId) -> bool {
+        self.node(id).is_ok_and(|node| node.is_upper())
+    }
+
     fn node(&self, id: NodeId) -> Result<Arc<Node>> {
         self.table.get(id).ok_or(Error::refused(Errno::STALE, "unknown node"))
     }

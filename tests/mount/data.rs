@@ -14,6 +14,7 @@ use crate::support::case::case;
 use crate::support::layer::layer;
 use crate::support::mapping::Mapping;
 use crate::support::op::*;
+use crate::support::program::output_of;
 use crate::support::run::errno;
 use crate::support::subject::ours_or_skip;
 
@@ -210,7 +211,7 @@ fn programs_run_from_the_union() {
         .file("plain", "");
     let run = |name: &'static str| {
         call(name, move || {
-            let done = Command::new(name).output().map_err(errno)?;
+            let done = output_of(&mut Command::new(name)).map_err(errno)?;
             Ok(format!("{} {}", done.status, String::from_utf8_lossy(&done.stdout)))
         })
     };

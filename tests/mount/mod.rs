@@ -1,3 +1,4 @@
+mod ahead;
 mod aufs;
 mod coherence;
 mod copy_up;

@@ -11,6 +11,7 @@ pub mod mount;
 pub mod op;
 pub mod ours;
 pub mod plain;
+pub mod program;
 pub mod round;
 pub mod run;
 pub mod subject;

@@ -26,10 +26,12 @@ fn flags_of_the_mount() {
 
 #[test]
 fn requests() {
-    let session = with_options("threads=3,follow=off,cache=60,writeback,noacl,noxattr").session;
+    let session =
+        with_options("threads=3,follow=off,list_ahead=off,cache=60,writeback,noacl,noxattr").session;
     let expected = SessionConfig {
         threads: 3,
         follow: false,
+        list_ahead: false,
         cache_seconds: Some(60),
         writeback: true,
         passthrough: false,
@@ -38,7 +40,7 @@ fn requests() {
     };
     assert_eq!(session, expected);
     let session =
-        with_options("follow=off,follow,cache=60,cache=forever,writeback,writeback=off,noacl,acl").session;
+        with_options("follow=off,follow,list_ahead=off,list_ahead,cache=60,cache=forever,writeback,writeback=off,noacl,acl").session;
     assert_eq!(session, SessionConfig::default());
     assert!(with_options("writeback=on").session.writeback);
     for options in ["passthrough", "passthrough=on", "writeback,passthrough=off,writeback=off,passthrough"] {
@@ -119,6 +121,7 @@ fn bad_values_name_option_and_value() {
         "writeback=x",
         "passthrough=x",
         "follow=x",
+        "list_ahead=x",
         "threads=-1",
         "threads=many",
         "threads=100000",

@@ -108,6 +108,7 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let change = SetAttr {
             perm: mode,
             uid,
@@ -151,6 +152,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let caller = convert::caller(req, umask);
         let kind = Kind::from_mode(mode);
         let outcome = run("mknod", parent, || {
@@ -162,6 +164,7 @@ impl Filesystem for Adapter {
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let caller = convert::caller(req, umask);
         let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
         self.entries_changed(req, parent, &outcome);
@@ -170,6 +173,7 @@ impl Filesystem for Adapter {
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let caller = convert::caller(req, 0);
         let outcome = run("symlink", parent, || {
             self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
@@ -180,6 +184,7 @@ impl Filesystem for Adapter {
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), name));
         self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
@@ -187,6 +192,7 @@ impl Filesystem for Adapter {
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), name));
         self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
@@ -203,6 +209,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let mode = if flags.is_empty() {
             RenameMode::Replace
         } else if flags == RenameFlags::RENAME_NOREPLACE {
@@ -228,6 +235,7 @@ impl Filesystem for Adapter {
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let outcome =
             run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
         self.entries_changed(req, newparent, &outcome);
@@ -238,6 +246,7 @@ impl Filesystem for Adapter {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
         let _turn = self.turn(req);
+        let _change = self.changing();
         let (caller, access) = (convert::caller(req, 0), Access::of(flags));
         match run("open", ino, || self.open_through(open, caller, ino, access, &reply)) {
             Ok(way) => way.reply_opened(reply),
@@ -274,6 +283,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let _turn = if size < STREAM { self.turn(req) } else { turn_of_stream(self.follow.as_ref()) };
+        let _change = self.reading(ino);
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -299,6 +309,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let clear_set_id = kill.then(|| convert::caller(req, 0));
         let node = convert::node(ino);
@@ -362,7 +373,7 @@ impl Filesystem for Adapter {
     ) {
         let _turn = self.turn(req);
         let outcome = run("readdirplus", ino, || {
-            self.union.read_dir(convert::node(ino), offset, true, &mut |entry| {
+            self.list(ino, offset, &mut |entry| {
                 let ino = INodeNo(entry.node.0);
                 let (attr, ttl) = match &entry.attr {
                     Some(attr) => (convert::attr(attr), self.lifetime(attr)),
@@ -416,6 +427,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -445,6 +457,7 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -464,6 +477,7 @@ impl Filesystem for Adapter {
     ) {
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
         let _turn = self.turn(req);
+        let _change = self.changing();
         let caller = convert::caller(req, umask);
         let outcome = run("create", parent, || {
             let attr = self.union.mknod(caller, convert::node(parent), name, Kind::File, mode, 0)?.attr;
@@ -489,6 +503,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn(req);
+        let _change = self.changing();
         let caller = convert::caller(req, 0);
         let node = convert::node(ino);
         let allocate = || self.union.allocate(caller, node, mode, offset, length);
@@ -513,6 +528,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        let _change = self.changing();
         let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
         match outcome {
             Ok(data) => reply.ioctl(0, &data),
@@ -553,6 +569,7 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let _change = self.changing();
         let caller = convert::caller(req, 0);
         // The reply carries 32 bits; a shorter copy is asked for again.
         let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);

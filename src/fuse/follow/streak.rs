@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 const LENGTH: u32 = 128;
 
 /// They must have come within this time, in nanoseconds: a client that thinks between its requests gains nothing.
-const WITHIN: u64 = 20_000_000;
+const WITHIN: u64 = 60_000_000;
 
 /// The latest run of requests of one client. Threads note requests at the same time, so it is exact only when it matters:
 /// while there is one client.

@@ -1,0 +1,303 @@
+//! Listings made before they are asked for.
+//!
+//! Whoever walks a tree does three things in turns: he waits while the kernel takes in a listing, while we make it, and he
+//! does his own work. Ours can be done meanwhile, on another processor (or by the disk): most of what is listed next has been
+//! shown by the listings before. A walk goes into the first directory of a listing, and beside it when it is through; a
+//! listing of many entries goes on where it has ended.
+//!
+//! Nothing is listed ahead until a few listings in a row were foreseen, and what is ready is given up at the first change of
+//! anything in the union, before it is made: the attributes of an answer must not be older than its request, because the
+//! kernel keeps them for ever. An upper file that is read has another access time, which is a change.
+
+mod changes;
+mod plan;
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fuser::INodeNo;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+pub(super) use self::changes::Change;
+use self::changes::{Changes, Stamp};
+use self::plan::{Asked, Key, Part, Plan};
+use super::answer::run;
+use crate::error::Result;
+use crate::ops::Union;
+use crate::types::{DirEntry, NodeId};
+
+/// So many entries are made ready at once; an answer to the kernel holds up to about 200.
+const PART: usize = 64;
+
+/// What is underway is waited for so long: the thread may have to wait for a processor, or for the disk.
+const MOMENT: Duration = Duration::from_millis(2);
+
+/// What nobody asks for in this time is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Takes entries; breaking says that the entry was not taken.
+type Visit<'v> = dyn FnMut(&DirEntry) -> ControlFlow<()> + 'v;
+
+/// Lists directories for the kernel, some of them ahead.
+pub(super) struct Ahead(Arc<Shared>);
+
+struct Shared {
+    union: Arc<Union>,
+    changes: Changes,
+    /// Whether a change has something to upset: [`Plan::is_ahead`].
+    is_ahead: AtomicBool,
+    state: Mutex<State>,
+    /// For the thread: there is something to do.
+    changed: Condvar,
+    /// For those who wait for what it does.
+    progress: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    plan: Plan,
+    /// Whether there is a thread that lists ahead, or can be none.
+    has_thread: bool,
+    /// Whether anything was asked since the thread last looked.
+    was_asked: bool,
+    has_ended: bool,
+}
+
+impl Ahead {
+    /// `None` where there is one processor only: nothing could be done meanwhile.
+    pub(super) fn new(union: Arc<Union>) -> Option<Self> {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        (processors > 1).then(|| Self::unchecked(union))
+    }
+
+    fn unchecked(union: Arc<Union>) -> Self {
+        Self(Arc::new(Shared {
+            union,
+            changes: Changes::default(),
+            is_ahead: AtomicBool::new(false),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            progress: Condvar::new(),
+        }))
+    }
+
+    /// To be called before anything in the union is changed, and held until it is.
+    pub(super) fn changing(&self) -> Change<'_> {
+        let change = self.0.changes.begin();
+        if self.0.is_ahead.load(Relaxed) {
+            self.0.update(&mut self.0.state.lock(), Plan::upset);
+        }
+        change
+    }
+
+    /// [`Union::read_dir`] with attributes.
+    pub(super) fn list(&self, node: NodeId, cookie: u64, visit: &mut Visit<'_>) -> Result<()> {
+        let key = (node, cookie);
+        match self.ask(key) {
+            Some(part) => {
+                self.answer(key, part, visit);
+                Ok(())
+            }
+            None => self.list_now(key, visit),
+        }
+    }
+
+    /// The part that is asked for, if it is ready in a moment.
+    fn ask(&self, key: Key) -> Option<Part> {
+        let mut state = self.0.state.lock();
+        state.was_asked = true;
+        let end = Instant::now() + MOMENT;
+        loop {
+            match self.0.update(&mut state, |plan| plan.ask(key, |stamp| self.0.changes.none_since(stamp))) {
+                Asked::Ready(part) => return Some(part),
+                Asked::Missing => return None,
+                Asked::Underway => {}
+            }
+            if self.0.progress.wait_until(&mut state, end).timed_out() {
+                state.plan.make_instead(key);
+            }
+        }
+    }
+
+    fn answer(&self, (node, mut cookie): Key, mut part: Part, visit: &mut Visit<'_>) {
+        let first = cookie;
+        loop {
+            while let Some(entry) = part.entries.front() {
+                if visit(entry).is_break() {
+                    return self.plan(|plan| plan.put_back((node, cookie), part));
+                }
+                cookie = entry.cookie;
+                part.entries.pop_front();
+            }
+            if part.is_last {
+                // The kernel asks once more, to be told that there is nothing.
+                if cookie != first {
+                    self.plan(|plan| plan.put_back((node, cookie), part));
+                }
+                return;
+            }
+            match self.plan(|plan| plan.go_on((node, cookie), |stamp| self.0.changes.none_since(stamp))) {
+                Some(next) => part = next,
+                None => return,
+            }
+        }
+    }
+
+    fn list_now(&self, (node, mut cookie): Key, visit: &mut Visit<'_>) -> Result<()> {
+        let stamp = self.0.changes.stamp();
+        let mut directories = Vec::new();
+        let mut is_last = true;
+        self.0.union.read_dir(node, cookie, true, &mut |entry| {
+            let flow = visit(&entry);
+            if flow.is_break() {
+                is_last = false;
+            } else {
+                cookie = entry.cookie;
+                directories.extend(plan::directories_in([&entry]));
+            }
+            flow
+        })?;
+        self.plan(|plan| plan.listed((node, cookie), directories, is_last, stamp));
+        Ok(())
+    }
+
+    /// Changes the plan, and sees to it that it is carried out.
+    fn plan<T>(&self, change: impl FnOnce(&mut Plan) -> T) -> T {
+        let mut state = self.0.state.lock();
+        let outcome = self.0.update(&mut state, change);
+        if state.plan.has_work() {
+            self.wake(&mut state);
+        }
+        outcome
+    }
+
+    fn wake(&self, state: &mut State) {
+        if state.has_thread {
+            self.0.changed.notify_one();
+            return;
+        }
+        state.has_thread = true;
+        let shared = self.0.clone();
+        let started = thread::Builder::new().name("ahead".to_owned()).spawn(move || shared.work());
+        if let Err(error) = started {
+            log::warn!("nothing will be listed ahead: start a thread: {error}");
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.state.lock().has_ended = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn update<T>(&self, state: &mut State, change: impl FnOnce(&mut Plan) -> T) -> T {
+        let outcome = change(&mut state.plan);
+        self.is_ahead.store(state.plan.is_ahead(), Relaxed);
+        if state.plan.has_given_up() {
+            self.changed.notify_one();
+        }
+        outcome
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock();
+        while !state.has_ended {
+            if !self.step(&mut state) {
+                self.rest(&mut state);
+            }
+        }
+        state.plan.start_anew();
+        self.forget(&state.plan.take_given_up());
+    }
+
+    /// Does the next thing there is to do; `false` if there is none.
+    fn step(&self, state: &mut MutexGuard<'_, State>) -> bool {
+        let given_up = state.plan.take_given_up();
+        if !given_up.is_empty() {
+            MutexGuard::unlocked(state, || self.forget(&given_up));
+            return true;
+        }
+        let Some(key) = self.update(state, Plan::begin) else { return false };
+        MutexGuard::unlocked(state, || self.list(key));
+        true
+    }
+
+    fn rest(&self, state: &mut MutexGuard<'_, State>) {
+        if !state.plan.is_ahead() {
+            self.changed.wait(state);
+            return;
+        }
+        state.was_asked = false;
+        let timed_out = self.changed.wait_for(state, PATIENCE).timed_out();
+        if timed_out && !state.was_asked {
+            self.update(state, Plan::start_anew);
+        }
+    }
+
+    /// Lists what the plan has begun, as far as it wants. Who asks for what fails will see.
+    fn list(&self, (node, cookie): Key) {
+        let mut listing =
+            Listing { shared: self, stamp: self.changes.stamp(), entries: VecDeque::new(), goes_on: true };
+        let listed = run("list ahead", INodeNo(node.0), || {
+            self.union.read_dir(node, cookie, true, &mut |entry| listing.add(entry))
+        });
+        if listed.is_ok() && listing.goes_on {
+            listing.hand_over(true);
+        }
+        self.forget(listing.entries.make_contiguous());
+        self.update(&mut self.state.lock(), Plan::stop);
+        self.progress.notify_all();
+    }
+
+    fn forget(&self, entries: &[DirEntry]) {
+        for entry in entries.iter().filter(|entry| entry.attr.is_some()) {
+            self.union.forget(entry.node, 1);
+        }
+    }
+}
+
+/// A directory being listed ahead.
+struct Listing<'a> {
+    shared: &'a Shared,
+    /// `None`: something is being changed.
+    stamp: Option<Stamp>,
+    /// What the plan has not got yet.
+    entries: VecDeque<DirEntry>,
+    goes_on: bool,
+}
+
+impl Listing<'_> {
+    fn add(&mut self, entry: DirEntry) -> ControlFlow<()> {
+        if self.entries.len() >= PART {
+            self.hand_over(false);
+        }
+        if !self.goes_on || self.stamp.is_none() {
+            self.goes_on = false;
+            return ControlFlow::Break(());
+        }
+        self.entries.push_back(entry);
+        ControlFlow::Continue(())
+    }
+
+    /// Gives the plan what there is, unless it is out of date.
+    fn hand_over(&mut self, is_last: bool) {
+        let Some(stamp) = self.stamp.filter(|stamp| self.shared.changes.none_since(*stamp)) else {
+            self.goes_on = false;
+            return;
+        };
+        let part = Part { entries: std::mem::take(&mut self.entries), is_last, stamp };
+        let mut state = self.shared.state.lock();
+        self.goes_on = self.shared.update(&mut state, |plan| plan.progress(part));
+        self.shared.progress.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! Whether anything in the union has changed since a moment.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// Counts changes at their beginning and at their end.
+#[derive(Debug, Default)]
+pub(in crate::fuse) struct Changes {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A moment at which nothing was being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fuse) struct Stamp(u64);
+
+/// A change being made, until dropped.
+#[must_use]
+pub(in crate::fuse) struct Change<'a>(&'a Changes);
+
+impl Changes {
+    /// To be called before anything is changed, and held until it is.
+    pub(in crate::fuse) fn begin(&self) -> Change<'_> {
+        self.begun.fetch_add(1, SeqCst);
+        Change(self)
+    }
+
+    /// `None` while something is being changed.
+    pub(in crate::fuse) fn stamp(&self) -> Option<Stamp> {
+        // In this order: a change that begins in between is one too many begun.
+        let ended = self.ended.load(SeqCst);
+        let begun = self.begun.load(SeqCst);
+        (begun == ended).then_some(Stamp(begun))
+    }
+
+    /// Whether nothing has begun to be changed since.
+    pub(in crate::fuse) fn none_since(&self, stamp: Stamp) -> bool {
+        self.begun.load(SeqCst) == stamp.0
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_over_with_the_next_change() {
+        let changes = Changes::default();
+        let before = changes.stamp().unwrap();
+        assert!(changes.none_since(before));
+        let first = changes.begin();
+        let second = changes.begin();
+        assert!(!changes.none_since(before));
+        assert_eq!(changes.stamp(), None);
+        drop(first);
+        assert_eq!(changes.stamp(), None);
+        drop(second);
+        let after = changes.stamp().unwrap();
+        assert!(changes.none_since(after) && !changes.none_since(before));
+    }
+}
