@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use fuser::{Errno, Generation, INodeNo, Notifier, ReplyEntry, ReplyOpen, ReplyWrite, Request};
 
-use super::ahead::{Ahead, Change};
+use super::ahead::Ahead;
 use super::company::Company;
 use super::convert;
 use super::follow::{Follow, Turn, turn};
 use super::passthrough::{Access, Passthrough, Way};
 use crate::config::SessionConfig;
 use crate::error::Result;
+use crate::namespace::changes::Change;
 use crate::ops::Union;
 use crate::types::{Attr, Caller, DirEntry, Entry};
 
@@ -60,9 +61,11 @@ impl Adapter {
         self.ahead.as_ref().map(Ahead::changing)
     }
 
-    /// Reading updates the access time of a file in the upperdir, which is ours to change.
-    fn reading(&self, ino: INodeNo) -> Option<Change<'_>> {
-        self.ahead.as_ref().filter(|_| self.union.is_in_upper(convert::node(ino))).map(Ahead::changing)
+    /// Reading updates the access time of a file in the upperdir. To be called after it, and before it is answered.
+    fn has_read(&self, ino: INodeNo) {
+        if self.union.is_in_upper(convert::node(ino)) {
+            drop(self.changing());
+        }
     }
 
     /// Lists a directory with attributes, see [`Union::read_dir`].

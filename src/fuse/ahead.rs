@@ -5,11 +5,11 @@
 //! shown by the listings before. A walk goes into the first directory of a listing, and beside it when it is through; a
 //! listing of many entries goes on where it has ended.
 //!
-//! Nothing is listed ahead until a few listings in a row were foreseen, and what is ready is given up at the first change of
-//! anything in the union, before it is made: the attributes of an answer must not be older than its request, because the
-//! kernel keeps them for ever. An upper file that is read has another access time, which is a change.
+//! Nothing is listed ahead until a few listings were foreseen, and what was is worth nothing after a change of anything in the
+//! union: the attributes of an answer must not be older than the last change before its request, because the kernel keeps them for ever. So
+//! each part bears the [`Stamp`] of its moment, which is looked at when it is asked for; that a change also gives up all that is ready is
+//! for the sake of the references it holds. An upper file that is read has another access time, which is a change.
 
-mod changes;
 mod plan;
 
 use std::collections::VecDeque;
@@ -22,11 +22,10 @@ use std::time::{Duration, Instant};
 use fuser::INodeNo;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-pub(super) use self::changes::Change;
-use self::changes::{Changes, Stamp};
 use self::plan::{Asked, Key, Part, Plan};
 use super::answer::run;
 use crate::error::Result;
+use crate::namespace::changes::{Change, Stamp};
 use crate::ops::Union;
 use crate::types::{DirEntry, NodeId};
 
@@ -36,7 +35,7 @@ const PART: usize = 64;
 /// What is underway is waited for so long: the thread may have to wait for a processor, or for the disk.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// What nobody asks for in this time is given up.
+/// When nothing is taken for this time, what is ready is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Takes entries; breaking says that the entry was not taken.
@@ -47,7 +46,6 @@ pub(super) struct Ahead(Arc<Shared>);
 
 struct Shared {
     union: Arc<Union>,
-    changes: Changes,
     /// Whether a change has something to upset: [`Plan::is_ahead`].
     is_ahead: AtomicBool,
     state: Mutex<State>,
@@ -60,10 +58,6 @@ struct Shared {
 #[derive(Default)]
 struct State {
     plan: Plan,
-    /// Whether there is a thread that lists ahead, or can be none.
-    has_thread: bool,
-    /// Whether anything was asked since the thread last looked.
-    was_asked: bool,
     has_ended: bool,
 }
 
@@ -77,7 +71,6 @@ impl Ahead {
     fn unchecked(union: Arc<Union>) -> Self {
         Self(Arc::new(Shared {
             union,
-            changes: Changes::default(),
             is_ahead: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -85,11 +78,21 @@ impl Ahead {
         }))
     }
 
+    /// Starts the thread. Not from one that serves: a follower would hand down its class and its processor.
+    pub(super) fn start(&self) {
+        let shared = self.0.clone();
+        let started = thread::Builder::new().name("ahead".to_owned()).spawn(move || shared.work());
+        if let Err(error) = started {
+            log::warn!("nothing will be listed ahead: start a thread: {error}");
+        }
+    }
+
     /// To be called before anything in the union is changed, and held until it is.
     pub(super) fn changing(&self) -> Change<'_> {
-        let change = self.0.changes.begin();
+        let change = self.0.union.changes().begin();
         if self.0.is_ahead.load(Relaxed) {
             self.0.update(&mut self.0.state.lock(), Plan::upset);
+            self.0.progress.notify_all();
         }
         change
     }
@@ -109,10 +112,12 @@ impl Ahead {
     /// The part that is asked for, if it is ready in a moment.
     fn ask(&self, key: Key) -> Option<Part> {
         let mut state = self.0.state.lock();
-        state.was_asked = true;
         let end = Instant::now() + MOMENT;
         loop {
-            match self.0.update(&mut state, |plan| plan.ask(key, |stamp| self.0.changes.none_since(stamp))) {
+            match self
+                .0
+                .update(&mut state, |plan| plan.ask(key, |stamp| self.0.union.changes().none_since(stamp)))
+            {
                 Asked::Ready(part) => return Some(part),
                 Asked::Missing => return None,
                 Asked::Underway => {}
@@ -140,7 +145,9 @@ impl Ahead {
                 }
                 return;
             }
-            match self.plan(|plan| plan.go_on((node, cookie), |stamp| self.0.changes.none_since(stamp))) {
+            match self
+                .plan(|plan| plan.go_on((node, cookie), |stamp| self.0.union.changes().none_since(stamp)))
+            {
                 Some(next) => part = next,
                 None => return,
             }
@@ -148,7 +155,7 @@ impl Ahead {
     }
 
     fn list_now(&self, (node, mut cookie): Key, visit: &mut Visit<'_>) -> Result<()> {
-        let stamp = self.0.changes.stamp();
+        let stamp = self.0.union.changes().stamp();
         let mut directories = Vec::new();
         let mut is_last = true;
         self.0.union.read_dir(node, cookie, true, &mut |entry| {
@@ -170,22 +177,9 @@ impl Ahead {
         let mut state = self.0.state.lock();
         let outcome = self.0.update(&mut state, change);
         if state.plan.has_work() {
-            self.wake(&mut state);
+            self.0.changed.notify_one();
         }
         outcome
-    }
-
-    fn wake(&self, state: &mut State) {
-        if state.has_thread {
-            self.0.changed.notify_one();
-            return;
-        }
-        state.has_thread = true;
-        let shared = self.0.clone();
-        let started = thread::Builder::new().name("ahead".to_owned()).spawn(move || shared.work());
-        if let Err(error) = started {
-            log::warn!("nothing will be listed ahead: start a thread: {error}");
-        }
     }
 }
 
@@ -199,8 +193,10 @@ impl Drop for Ahead {
 impl Shared {
     fn update<T>(&self, state: &mut State, change: impl FnOnce(&mut Plan) -> T) -> T {
         let outcome = change(&mut state.plan);
-        self.is_ahead.store(state.plan.is_ahead(), Relaxed);
-        if state.plan.has_given_up() {
+        let is_ahead = state.plan.is_ahead();
+        let was_ahead = self.is_ahead.swap(is_ahead, Relaxed);
+        // Somebody has to see to it that nothing is kept ready for long.
+        if state.plan.has_given_up() || (is_ahead && !was_ahead) {
             self.changed.notify_one();
         }
         outcome
@@ -213,8 +209,10 @@ impl Shared {
                 self.rest(&mut state);
             }
         }
-        state.plan.start_anew();
-        self.forget(&state.plan.take_given_up());
+        self.update(&mut state, Plan::upset);
+        let given_up = state.plan.take_given_up();
+        drop(state);
+        self.forget(&given_up);
     }
 
     /// Does the next thing there is to do; `false` if there is none.
@@ -224,8 +222,9 @@ impl Shared {
             MutexGuard::unlocked(state, || self.forget(&given_up));
             return true;
         }
+        let Some(stamp) = self.union.changes().stamp() else { return false };
         let Some(key) = self.update(state, Plan::begin) else { return false };
-        MutexGuard::unlocked(state, || self.list(key));
+        MutexGuard::unlocked(state, || self.list(key, stamp));
         true
     }
 
@@ -234,31 +233,33 @@ impl Shared {
             self.changed.wait(state);
             return;
         }
-        state.was_asked = false;
-        let timed_out = self.changed.wait_for(state, PATIENCE).timed_out();
-        if timed_out && !state.was_asked {
-            self.update(state, Plan::start_anew);
+        state.plan.expect();
+        if self.changed.wait_for(state, PATIENCE).timed_out() {
+            self.update(state, Plan::expire);
         }
     }
 
     /// Lists what the plan has begun, as far as it wants. Who asks for what fails will see.
-    fn list(&self, (node, cookie): Key) {
-        let mut listing =
-            Listing { shared: self, stamp: self.changes.stamp(), entries: VecDeque::new(), goes_on: true };
+    fn list(&self, (node, cookie): Key, stamp: Stamp) {
+        let mut listing = Listing { shared: self, stamp, entries: VecDeque::new(), goes_on: true };
         let listed = run("list ahead", INodeNo(node.0), || {
             self.union.read_dir(node, cookie, true, &mut |entry| listing.add(entry))
         });
         if listed.is_ok() && listing.goes_on {
             listing.hand_over(true);
         }
-        self.forget(listing.entries.make_contiguous());
         self.update(&mut self.state.lock(), Plan::stop);
         self.progress.notify_all();
+        self.forget(listing.entries.make_contiguous());
     }
 
     fn forget(&self, entries: &[DirEntry]) {
         for entry in entries.iter().filter(|entry| entry.attr.is_some()) {
-            self.union.forget(entry.node, 1);
+            // It is in the log; there is nobody to tell it.
+            let _ = run("forget", INodeNo(entry.node.0), || {
+                self.union.forget(entry.node, 1);
+                Ok(())
+            });
         }
     }
 }
@@ -266,8 +267,7 @@ impl Shared {
 /// A directory being listed ahead.
 struct Listing<'a> {
     shared: &'a Shared,
-    /// `None`: something is being changed.
-    stamp: Option<Stamp>,
+    stamp: Stamp,
     /// What the plan has not got yet.
     entries: VecDeque<DirEntry>,
     goes_on: bool,
@@ -278,8 +278,7 @@ impl Listing<'_> {
         if self.entries.len() >= PART {
             self.hand_over(false);
         }
-        if !self.goes_on || self.stamp.is_none() {
-            self.goes_on = false;
+        if !self.goes_on {
             return ControlFlow::Break(());
         }
         self.entries.push_back(entry);
@@ -288,11 +287,11 @@ impl Listing<'_> {
 
     /// Gives the plan what there is, unless it is out of date.
     fn hand_over(&mut self, is_last: bool) {
-        let Some(stamp) = self.stamp.filter(|stamp| self.shared.changes.none_since(*stamp)) else {
-            self.goes_on = false;
+        self.goes_on = self.shared.union.changes().none_since(self.stamp);
+        if !self.goes_on {
             return;
-        };
-        let part = Part { entries: std::mem::take(&mut self.entries), is_last, stamp };
+        }
+        let part = Part { entries: std::mem::take(&mut self.entries), is_last, stamp: self.stamp };
         let mut state = self.shared.state.lock();
         self.goes_on = self.shared.update(&mut state, |plan| plan.progress(part));
         self.shared.progress.notify_all();

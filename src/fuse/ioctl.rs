@@ -16,6 +16,11 @@ const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 ///
 /// # Errors
 /// `ENOTTY` for all but those on inode flags.
+/// Whether a command changes anything.
+pub(super) fn changes(command: u32) -> bool {
+    command == FS_IOC_SETFLAGS
+}
+
 pub(super) fn answer(union: &Union, node: NodeId, command: u32, data: &[u8]) -> Result<Vec<u8>> {
     match command {
         FS_IOC_GETFLAGS => Ok(union.get_flags(node)?.to_ne_bytes().to_vec()),

@@ -1,5 +1,6 @@
 //! The union as one namespace: which entries it shows, and the nodes the kernel knows.
 
+pub mod changes;
 pub mod ino;
 pub mod locks;
 pub mod node;

@@ -190,6 +190,7 @@ impl Union {
     /// file created read-only is still writable through the descriptor it was created with). The caller holds the gate.
     fn open_against_mode(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
         let _alone = self.mode_changes.lock();
+        let _change = self.changes.begin();
         let place = self.place(node)?;
         let held = self.store.open(place.at(), OFlags::PATH, 0)?;
         let stat = self.store.stat_fd(held.as_fd())?;

@@ -39,6 +39,7 @@ impl Union {
             other => return other,
         };
         let _alone = self.mode_changes.lock();
+        let _change = self.changes.begin();
         let Some(stat) = self.store.stat(at)? else { return Err(denied) };
         let held = self.store.open(at, OFlags::PATH, 0)?;
         let this = At::this(held.as_fd());

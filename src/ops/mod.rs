@@ -38,6 +38,7 @@ use crate::layer::marker::{self, Marks};
 use crate::layer::stack::Upper;
 use crate::layer::store::{Disk, Store};
 use crate::layer::{HIDDEN_WORK, open};
+use crate::namespace::changes::Changes;
 use crate::namespace::ino::Numbers;
 use crate::namespace::node::{Body, Directory, Links, Node};
 use crate::namespace::snapshot::Snapshots;
@@ -68,6 +69,7 @@ pub struct Union {
     /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
     mode_changes: Mutex<()>,
     told_times: writeback::ToldTimes,
+    changes: Changes,
     before_long_copy: Hook,
 }
 
@@ -140,6 +142,7 @@ impl Union {
             snapshots: Snapshots::default(),
             mode_changes: Mutex::new(()),
             told_times: writeback::ToldTimes::default(),
+            changes: Changes::default(),
             before_long_copy: Hook::default(),
             options,
             store,
@@ -173,6 +176,12 @@ impl Union {
 
     fn upper(&self) -> Result<&Upper> {
         self.upper.as_ref().ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
+    }
+
+    /// When anything was changed. Whoever calls operations that change something counts them here if he keeps what others have
+    /// answered; what others do in passing is counted by themselves.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Whether a node's file is one of the upperdir.

@@ -154,6 +154,7 @@ impl Union {
         let Some(link) = node.link().filter(|link| link.in_upper) else { return Ok(None) };
         let Some(dir) = link.parent.stack().and_then(|stack| stack.upper) else { return Ok(None) };
         let _alone = self.mode_changes.lock();
+        let _change = self.changes.begin();
         let fd = self.dirs.open(&dir)?;
         let this = At::this(fd.as_fd());
         let Some(stat) = self.store.stat(this)?.filter(|stat| stat.mode & SEARCH == 0) else {

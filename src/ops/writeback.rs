@@ -110,12 +110,13 @@ impl Union {
         self.ensure_upper(&node, Extent::All)?;
         let told = self.told_times.listen(id);
         let before = self.stat(&node)?.mtime;
-        let changed = change()?;
+        let changed = change();
         let _gates = locks::lock(&[&node]);
-        if let Some(mtime) = told.heard().or(is_recent(before).then_some(before)) {
+        let kept = (changed.is_ok() && is_recent(before)).then_some(before);
+        if let Some(mtime) = told.heard().or(kept) {
             self.store.set_times(self.place(&node)?.at(), None, Some(NewTime::At(mtime)))?;
         }
-        Ok(changed)
+        changed
     }
 
     /// Takes over the time of modification that the kernel has kept. It also tells it of files whose change of status is

@@ -59,6 +59,9 @@ impl Filesystem for Adapter {
         // Both are asked for within what the kernel offers, so neither can fail.
         config.add_capabilities(available).map_err(|_| io::Error::other("INIT flags"))?;
         config.set_max_write(MAX_WRITE).map_err(|_| io::Error::other("max_write"))?;
+        if let Some(ahead) = &self.ahead {
+            ahead.start();
+        }
         Ok(())
     }
 
@@ -135,7 +138,9 @@ impl Filesystem for Adapter {
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
         let _turn = self.turn(req);
-        match run("readlink", ino, || self.union.read_link(convert::node(ino))) {
+        let outcome = run("readlink", ino, || self.union.read_link(convert::node(ino)));
+        self.has_read(ino);
+        match outcome {
             Ok(target) => reply.data(target.as_encoded_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -283,13 +288,15 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let _turn = if size < STREAM { self.turn(req) } else { turn_of_stream(self.follow.as_ref()) };
-        let _change = self.reading(ino);
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match run("read", ino, || self.union.read(convert::node(ino), offset, &mut buffer[..size])) {
+            let outcome =
+                run("read", ino, || self.union.read(convert::node(ino), offset, &mut buffer[..size]));
+            self.has_read(ino);
+            match outcome {
                 Ok(count) => reply.data(&buffer[..count]),
                 Err(errno) => reply.error(errno),
             }
@@ -528,7 +535,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let _change = self.changing();
+        let _change = ioctl::changes(cmd).then(|| self.changing());
         let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
         match outcome {
             Ok(data) => reply.ioctl(0, &data),

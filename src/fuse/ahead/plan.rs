@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::changes::Stamp;
+use crate::namespace::changes::Stamp;
 use crate::types::{DirEntry, Kind, NodeId};
 
-/// After so many listings that were foreseen, the next ones are made ahead.
+/// After so many more listings that were foreseen than were not, the next ones are made ahead.
 const TRUST: i32 = 2;
 
 /// So many entries are kept ready, and more are made when half of them are taken.
@@ -14,14 +14,14 @@ const READY: usize = 2048;
 /// The same of parts, since a directory may be empty.
 const READY_PARTS: usize = 256;
 
-/// So many parts are kept at all, and so many are foreseen.
-const MOST_PARTS: usize = 1024;
+/// So many listings are foreseen, and so many ends of directories are known.
 const MOST_FORESEEN: usize = 16_384;
+const MOST_ENDS: usize = 256;
 
 /// How far from the next one a listing may be to count as foreseen: some programs sort.
 const LOOK: usize = 1024;
 
-/// How many listings pass by without being foreseen after the union changed under what was made ahead.
+/// So many parts are asked for before anything is made ahead again when a change has made it worthless; more, if that goes on.
 const PAUSE: i32 = 16;
 const PAUSE_MAX: i32 = 1024;
 
@@ -59,7 +59,7 @@ pub(super) enum Asked {
 struct Running {
     /// The part that is being made.
     key: Key,
-    /// Somebody may have come first.
+    /// Somebody may have come first, or something have changed.
     wanted: bool,
     /// How much was foreseen before its own directories were.
     depth: usize,
@@ -68,8 +68,12 @@ struct Running {
 /// The plan. Entries it gives up are collected: they hold references.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    ready: HashMap<Key, Part>,
+    /// Parts with entries, and in which order they were made.
+    ready: HashMap<Key, (u64, Part)>,
+    made: u64,
     entries: usize,
+    /// Where directories end: the kernel asks once more, to be told that there is nothing.
+    ends: HashMap<Key, Stamp>,
     /// A stack: a walk goes into a directory before it goes on beside it.
     foreseen: Vec<Key>,
     running: Option<Running>,
@@ -77,61 +81,54 @@ pub(super) struct Plan {
     pause: i32,
     /// Enough is ready: nothing is made until half of it is taken.
     is_full: bool,
+    /// Whether anything ready was taken since [`Plan::expect`].
+    was_taken: bool,
     given_up: Vec<DirEntry>,
 }
 
 impl Plan {
     /// Somebody asks for a part of a listing.
-    pub(super) fn ask(&mut self, key: Key, is_current: impl FnOnce(Stamp) -> bool) -> Asked {
-        if let Some(part) = self.ready.remove(&key) {
-            return self.answer(part, is_current);
+    pub(super) fn ask(&mut self, key: Key, is_current: impl Fn(Stamp) -> bool) -> Asked {
+        if let Some(part) = self.go_on(key, &is_current) {
+            return Asked::Ready(part);
         }
-        if self.running.as_ref().is_some_and(|running| running.key == key && running.wanted) {
+        if let Some(stamp) = self.ends.remove(&key)
+            && is_current(stamp)
+        {
+            return Asked::Ready(Part { entries: VecDeque::new(), is_last: true, stamp });
+        }
+        let running = self.running.as_ref().filter(|running| running.key == key);
+        let underway = running.map(|running| running.wanted);
+        if underway == Some(true) {
             self.trust = (self.trust + 1).min(TRUST);
             return Asked::Underway;
         }
-        let first = self.foreseen.len().saturating_sub(LOOK);
-        match self.foreseen[first..].iter().rposition(|foreseen| *foreseen == key) {
-            Some(at) => {
-                self.foreseen.remove(first + at);
-                self.trust = (self.trust + 1).min(TRUST);
-            }
-            // Somebody goes back to a place of his own.
-            None if key.1 != 0 => {}
-            None => {
-                let trust = self.trust;
-                self.start_anew();
-                self.trust = (trust + 1).min(0);
-            }
+        if self.was_foreseen(key) {
+            self.trust = (self.trust + 1).min(TRUST);
+        } else if underway.is_none() && key.1 == 0 {
+            // It is somebody else, or one who looks around.
+            self.trust = if self.trust > 0 { self.trust - 1 } else { (self.trust + 1).min(0) };
         }
         Asked::Missing
     }
 
-    fn answer(&mut self, part: Part, is_current: impl FnOnce(Stamp) -> bool) -> Asked {
+    fn was_foreseen(&mut self, key: Key) -> bool {
+        let first = self.foreseen.len().saturating_sub(LOOK);
+        let found = self.foreseen[first..].iter().rposition(|foreseen| *foreseen == key);
+        found.is_some_and(|at| self.foreseen.remove(first + at) == key)
+    }
+
+    /// A part that is ready.
+    pub(super) fn go_on(&mut self, key: Key, is_current: impl Fn(Stamp) -> bool) -> Option<Part> {
+        let (_, part) = self.ready.remove(&key)?;
         self.entries -= part.entries.len();
         if is_current(part.stamp) {
-            if !part.entries.is_empty() {
-                self.pause = (self.pause - 1).max(0);
-            }
-            return Asked::Ready(part);
+            self.was_taken = true;
+            self.pause = (self.pause - 1).max(0);
+            return Some(part);
         }
         self.given_up.extend(part.entries);
-        Asked::Missing
-    }
-
-    /// The union changes, and what was listed ahead is out of date.
-    pub(super) fn upset(&mut self) {
-        self.start_anew();
-        self.pause = (self.pause * 2).clamp(PAUSE, PAUSE_MAX);
-        self.trust = -self.pause;
-    }
-
-    /// The part behind one that was taken, if it is ready.
-    pub(super) fn go_on(&mut self, key: Key, is_current: impl FnOnce(Stamp) -> bool) -> Option<Part> {
-        match self.ready.remove(&key).map(|part| self.answer(part, is_current))? {
-            Asked::Ready(part) => Some(part),
-            Asked::Underway | Asked::Missing => None,
-        }
+        None
     }
 
     /// Somebody has waited for a part, and makes it himself if it is still underway.
@@ -141,10 +138,44 @@ impl Plan {
         }
     }
 
+    /// The union changes, and what was listed ahead is out of date.
+    pub(super) fn upset(&mut self) {
+        self.ends.clear();
+        let mut lost = self.give_up_ready();
+        if let Some(running) = self.running.as_mut().filter(|running| running.wanted) {
+            running.wanted = false;
+            lost.push(running.key);
+        }
+        if lost.is_empty() {
+            return;
+        }
+        self.foreseen.append(&mut lost);
+        self.limit_foreseen();
+        self.pause = (self.pause * 2).clamp(PAUSE, PAUSE_MAX);
+        self.trust = -self.pause;
+    }
+
+    /// From now on something should be taken before [`Plan::expire`].
+    pub(super) fn expect(&mut self) {
+        self.was_taken = false;
+    }
+
+    /// Nobody has been taking what is ready: somebody who walks slowly may yet ask for it, but he need not wait long for it then.
+    pub(super) fn expire(&mut self) {
+        if !self.was_taken {
+            let lost = self.give_up_ready();
+            self.foreseen.splice(0..0, lost);
+            self.limit_foreseen();
+            self.trust = self.trust.min(0);
+        }
+    }
+
     /// Takes back what of a part did not fit into an answer that ends at `key`.
     pub(super) fn put_back(&mut self, key: Key, rest: Part) {
-        if !rest.entries.is_empty() || rest.is_last {
+        if !rest.entries.is_empty() {
             self.keep(key, rest);
+        } else if rest.is_last {
+            self.ends_at(key, rest.stamp);
         }
     }
 
@@ -159,9 +190,12 @@ impl Plan {
     ) {
         self.foresee(self.foreseen.len(), directories);
         match stamp {
-            Some(stamp) if is_last => self.keep(rest, Part { entries: VecDeque::new(), is_last, stamp }),
+            Some(stamp) if is_last => self.ends_at(rest, stamp),
             _ if is_last => {}
-            _ => self.foreseen.push(rest),
+            _ => {
+                self.foreseen.push(rest);
+                self.limit_foreseen();
+            }
         }
     }
 
@@ -195,7 +229,7 @@ impl Plan {
         let key = running.key;
         running.key = part.key_after(key);
         let is_last = part.is_last;
-        self.keep(key, part);
+        self.put_back(key, part);
         if is_last {
             return false;
         }
@@ -210,18 +244,6 @@ impl Plan {
     /// The end of what [`Plan::begin`] began.
     pub(super) fn stop(&mut self) {
         self.running = None;
-    }
-
-    /// Gives everything up that is ready, and what was foreseen.
-    pub(super) fn start_anew(&mut self) {
-        self.given_up.extend(self.ready.drain().flat_map(|(_, part)| part.entries));
-        self.entries = 0;
-        self.is_full = false;
-        self.foreseen.clear();
-        self.trust = self.trust.min(0);
-        if let Some(running) = &mut self.running {
-            running.wanted = false;
-        }
     }
 
     /// Whether entries are ready or being made: they hold references, and do not outlive a change.
@@ -245,21 +267,45 @@ impl Plan {
         self.trust = TRUST;
     }
 
-    fn keep(&mut self, key: Key, part: Part) {
-        if self.ready.len() >= MOST_PARTS {
-            self.start_anew();
+    /// Returns the keys, those that were made first at the end.
+    fn give_up_ready(&mut self) -> Vec<Key> {
+        let mut parts: Vec<(u64, Key)> = Vec::with_capacity(self.ready.len());
+        for (key, (order, part)) in self.ready.drain() {
+            parts.push((order, key));
+            self.given_up.extend(part.entries);
         }
+        parts.sort_unstable_by(|a, b| b.cmp(a));
+        self.entries = 0;
+        self.is_full = false;
+        parts.into_iter().map(|(_, key)| key).collect()
+    }
+
+    fn keep(&mut self, key: Key, part: Part) {
+        self.made += 1;
         self.entries += part.entries.len();
-        self.is_full |= self.entries >= READY || self.ready.len() >= READY_PARTS;
-        if let Some(old) = self.ready.insert(key, part) {
+        if let Some((_, old)) = self.ready.insert(key, (self.made, part)) {
             self.entries -= old.entries.len();
             self.given_up.extend(old.entries);
         }
+        self.is_full |= self.entries >= READY || self.ready.len() >= READY_PARTS;
+    }
+
+    fn ends_at(&mut self, key: Key, stamp: Stamp) {
+        if self.ends.len() >= MOST_ENDS {
+            self.ends.clear();
+        }
+        self.ends.insert(key, stamp);
     }
 
     fn foresee(&mut self, at: usize, directories: Vec<NodeId>) {
-        if self.foreseen.len() + directories.len() <= MOST_FORESEEN {
-            self.foreseen.splice(at..at, directories.into_iter().rev().map(|node| (node, 0)));
+        self.foreseen.splice(at..at, directories.into_iter().rev().map(|node| (node, 0)));
+        self.limit_foreseen();
+    }
+
+    /// Forgets those that are farthest away.
+    fn limit_foreseen(&mut self) {
+        if self.foreseen.len() > MOST_FORESEEN {
+            self.foreseen.drain(..self.foreseen.len() - MOST_FORESEEN / 2);
         }
     }
 }

@@ -27,9 +27,7 @@ impl Bench {
         }
         fill(&lower, &upper);
         let config = UnionConfig::new([lower]).with_upper(upper, Some(work));
-        let ahead = Ahead::unchecked(Arc::new(Union::open(&config, None).unwrap()));
-        ahead.0.state.lock().has_thread = true;
-        Self { ahead, dir }
+        Self { ahead: Ahead::unchecked(Arc::new(Union::open(&config, None).unwrap())), dir }
     }
 
     fn union(&self) -> &Union {
@@ -105,7 +103,7 @@ impl Bench {
     }
 
     fn forget_what_is_ahead(&self) {
-        self.plan(Plan::start_anew);
+        self.plan(Plan::upset);
         while self.step() {}
     }
 }
@@ -162,7 +160,7 @@ fn a_walk_shows_the_same_whatever_is_ahead() {
 fn a_walk_beside_the_thread_shows_the_same() {
     let bench = Bench::new(fill_tree);
     let expected = bench.walk(100, &mut || ());
-    bench.ahead.0.state.lock().has_thread = false;
+    bench.ahead.start();
     let mut was_ahead = 0;
     for room in (1..40).chain([200, 1000]) {
         let found = bench.walk(room, &mut || was_ahead += usize::from(bench.plan(|plan| plan.is_ahead())));
@@ -236,7 +234,7 @@ fn nothing_is_listed_ahead_during_a_change_and_for_a_while_after() {
 fn a_change_begun_while_listing_ahead_is_noticed() {
     let bench = Bench::new(fill_tree);
     let large = bench.node("large");
-    let change = bench.ahead.0.changes.begin();
+    let change = bench.union().changes().begin();
     bench.ahead.plan(|plan| plan.foresee_for_test((large, 0)));
     bench.step();
     assert!(!bench.plan(|plan| plan.is_ahead()), "listed during a change");
@@ -245,7 +243,7 @@ fn a_change_begun_while_listing_ahead_is_noticed() {
     bench.step();
     assert!(bench.plan(|plan| plan.is_ahead()));
     // Without upsetting the plan, as if it came to that later.
-    drop(bench.ahead.0.changes.begin());
+    drop(bench.union().changes().begin());
     let mut list = Vec::new();
     bench.answer((large, 0), 10, &mut list);
     let given_up = bench.plan(|plan| plan.take_given_up());
@@ -304,4 +302,75 @@ fn a_long_walk_stays_behind_what_is_listed_ahead() {
         while bench.step() {}
     });
     assert!(missing.len() < 20, "{missing:?} of {count}");
+}
+
+#[test]
+fn one_who_looks_elsewhere_does_not_stop_a_walk() {
+    let bench = Bench::new(|lower, _| {
+        for dir in 0..300 {
+            fs::create_dir_all(lower.join(format!("flat/d{dir}"))).unwrap();
+            fs::write(lower.join(format!("flat/d{dir}/f")), "").unwrap();
+        }
+        fs::create_dir(lower.join("elsewhere")).unwrap();
+    });
+    let elsewhere = bench.node("elsewhere");
+    let (mut count, mut missing) = (0, 0);
+    bench.walk(200, &mut || {
+        count += 1;
+        missing += usize::from(!bench.plan(|plan| plan.is_ahead()));
+        if count % 10 == 0 {
+            bench.answer((elsewhere, 0), 10, &mut Vec::new());
+        }
+        while bench.step() {}
+    });
+    assert!(missing * 5 < count, "{missing} of {count}");
+}
+
+#[test]
+fn who_has_waited_too_long_lists_himself_and_what_was_foreseen_stays() {
+    let bench = Bench::new(fill_tree);
+    let [first, second] = ["d5/e3/deep", "d5/e4/deep"].map(|path| bench.node(path));
+    bench.plan(|plan| {
+        plan.foresee_for_test((second, 0));
+        plan.foresee_for_test((first, 0));
+        assert_eq!(plan.begin(), Some((first, 0)));
+        assert!(matches!(plan.ask((first, 0), |_| true), Asked::Underway));
+        plan.make_instead((first, 0));
+        assert!(matches!(plan.ask((first, 0), |_| true), Asked::Missing));
+        let entries = VecDeque::new();
+        let stamp = bench.union().changes().stamp().unwrap();
+        assert!(!plan.progress(Part { entries, is_last: false, stamp }), "made for nobody");
+        plan.stop();
+        assert_eq!(plan.begin(), Some((second, 0)));
+        plan.stop();
+    });
+}
+
+#[test]
+fn what_a_slow_walk_leaves_is_given_up_and_made_again() {
+    let bench = Bench::new(fill_tree);
+    let mut expired = 0;
+    let expected = bench.walk(200, &mut || ());
+    let found = bench.walk(200, &mut || {
+        while bench.step() {}
+        if expired < 3 && bench.plan(|plan| plan.is_ahead()) {
+            expired += 1;
+            bench.plan(|plan| {
+                plan.expect();
+                plan.expire();
+                assert!(!plan.is_ahead());
+            });
+        }
+    });
+    assert_eq!(expired, 3);
+    assert_same(&found, &expected, "after all was given up");
+}
+
+#[test]
+fn changes_while_nothing_is_ahead_cost_nothing() {
+    let bench = Bench::new(fill_tree);
+    (0..1000).for_each(|_| drop(bench.ahead.changing()));
+    let mut worked = 0;
+    bench.walk(10, &mut || worked += usize::from(bench.step()));
+    assert!(worked > 10, "{worked}");
 }

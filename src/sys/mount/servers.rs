@@ -25,12 +25,13 @@ impl Servers {
     /// Those of listing `/proc`. What cannot be seen of a single process is left out.
     pub fn of(minor: u32) -> io::Result<Self> {
         let line = format!("fuse_connection:\t{minor}");
+        let own = rustix::process::getpid();
         let mut found = Vec::new();
         for process in fs::read_dir("/proc")? {
             let process = process?;
             let number = process.file_name().to_str().and_then(|name| name.parse().ok());
-            let Some(pid) = number.and_then(Pid::from_raw) else { continue };
-            // Opened first: what is seen after that belongs to it, and not to another process of the same number.
+            let Some(pid) = number.and_then(Pid::from_raw).filter(|pid| *pid != own) else { continue };
+            // Should the number pass to another process now, this one has ended, which is what we wait for.
             let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
             if has_open(&process.path(), &line).unwrap_or(false) {
                 found.push(handle);

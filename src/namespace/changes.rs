@@ -4,28 +4,28 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Counts changes at their beginning and at their end.
 #[derive(Debug, Default)]
-pub(in crate::fuse) struct Changes {
+pub struct Changes {
     begun: AtomicU64,
     ended: AtomicU64,
 }
 
 /// A moment at which nothing was being changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fuse) struct Stamp(u64);
+pub struct Stamp(u64);
 
 /// A change being made, until dropped.
 #[must_use]
-pub(in crate::fuse) struct Change<'a>(&'a Changes);
+pub struct Change<'a>(&'a Changes);
 
 impl Changes {
     /// To be called before anything is changed, and held until it is.
-    pub(in crate::fuse) fn begin(&self) -> Change<'_> {
+    pub fn begin(&self) -> Change<'_> {
         self.begun.fetch_add(1, SeqCst);
         Change(self)
     }
 
     /// `None` while something is being changed.
-    pub(in crate::fuse) fn stamp(&self) -> Option<Stamp> {
+    pub fn stamp(&self) -> Option<Stamp> {
         // In this order: a change that begins in between is one too many begun.
         let ended = self.ended.load(SeqCst);
         let begun = self.begun.load(SeqCst);
@@ -33,7 +33,7 @@ impl Changes {
     }
 
     /// Whether nothing has begun to be changed since.
-    pub(in crate::fuse) fn none_since(&self, stamp: Stamp) -> bool {
+    pub fn none_since(&self, stamp: Stamp) -> bool {
         self.begun.load(SeqCst) == stamp.0
     }
 }
