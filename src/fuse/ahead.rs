@@ -233,7 +233,7 @@ impl Shared {
             self.changed.wait(state);
             return;
         }
-        state.plan.expect();
+        state.plan.watch_taking();
         if self.changed.wait_for(state, PATIENCE).timed_out() {
             self.update(state, Plan::expire);
         }

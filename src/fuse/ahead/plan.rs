@@ -81,7 +81,7 @@ pub(super) struct Plan {
     pause: i32,
     /// Enough is ready: nothing is made until half of it is taken.
     is_full: bool,
-    /// Whether anything ready was taken since [`Plan::expect`].
+    /// Whether anything ready was taken since [`Plan::watch_taking`].
     was_taken: bool,
     given_up: Vec<DirEntry>,
 }
@@ -156,7 +156,7 @@ impl Plan {
     }
 
     /// From now on something should be taken before [`Plan::expire`].
-    pub(super) fn expect(&mut self) {
+    pub(super) fn watch_taking(&mut self) {
         self.was_taken = false;
     }
 

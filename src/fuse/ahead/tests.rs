@@ -356,7 +356,7 @@ fn what_a_slow_walk_leaves_is_given_up_and_made_again() {
         if expired < 3 && bench.plan(|plan| plan.is_ahead()) {
             expired += 1;
             bench.plan(|plan| {
-                plan.expect();
+                plan.watch_taking();
                 plan.expire();
                 assert!(!plan.is_ahead());
             });
