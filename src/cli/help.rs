@@ -80,7 +80,8 @@ Mount options:
   follow[=on|off]      serve a client that is alone on its own processor
                        (default: on)
   list_ahead[=on|off]  list directories before they are asked for while
-                       somebody walks a tree (default: on)
+                       somebody walks a tree; has no effect together with
+                       cache=SECONDS or passthrough (default: on)
   cache=SECONDS        how long the kernel may cache names and attributes
                        (default: forever, as all changes come through it)
   writeback[=on|off]   gather small writes in the kernel (default: off)
