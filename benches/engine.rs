@@ -12,7 +12,7 @@ use criterion::Criterion;
 use fs_err as fs;
 use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
-use unionfuse::types::{Caller, Kind, NodeId};
+use unionfuse::types::{Caller, Kind, Name, NodeId};
 use unionfuse::{Error, Union};
 
 const LAYERS: [usize; 4] = [1, 10, 100, 500];
@@ -83,7 +83,7 @@ impl Bed {
     }
 
     fn node(&self, parent: NodeId, name: &OsStr) -> Result<NodeId, Error> {
-        let entry = self.union.lookup(parent, name)?;
+        let entry = self.union.lookup(parent, Name::new(name)?)?;
         // A name that is missing gives the root, at which everything else then fails.
         Ok(entry.map_or(NodeId::ROOT, |entry| entry.attr.node))
     }
@@ -120,9 +120,9 @@ impl Bed {
         for n in 0..rounds {
             let name = format!("new{n}");
             let start = Instant::now();
-            let made = self.union.mknod(CALLER, dir, name.as_ref(), Kind::File, 0o644, 0)?;
+            let made = self.union.mknod(CALLER, dir, Name::new(name.as_ref())?, Kind::File, 0o644, 0)?;
             total += start.elapsed();
-            self.union.unlink(dir, name.as_ref())?;
+            self.union.unlink(dir, Name::new(name.as_ref())?)?;
             self.union.forget(made.attr.node, 1);
         }
         Ok(total)

@@ -1,6 +1,11 @@
 //! Values that travel between the layers of the engine. No file descriptors, no `fuser` types.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
 
 /// The number of a node: what the kernel calls `nodeid` and what users see as `st_ino`. 1 is the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -268,5 +273,58 @@ pub struct FsUsage {
     pub access_times: bool,
 }
 
-/// A name in a directory: bytes, never empty, no `/`, not `.` or `..`.
-pub type Name = OsStr;
+/// A name in a directory: bytes, never empty, without `/` and NUL, not `.` or `..`. So it leads nowhere but to an entry of the
+/// very directory it is used in. How long it may be is for the layers' filesystems to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Name<'a>(&'a OsStr);
+
+impl<'a> Name<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is no name of an entry.
+    pub fn new(name: &'a OsStr) -> Result<Self> {
+        let bytes = name.as_bytes();
+        if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            return Err(Error::refused(Errno::INVAL, "not the name of an entry"));
+        }
+        Ok(Self(name))
+    }
+
+    /// The name's bytes, as the system takes them.
+    pub fn as_os_str(self) -> &'a OsStr {
+        self.0
+    }
+}
+
+impl<'a> TryFrom<&'a str> for Name<'a> {
+    type Error = Error;
+
+    fn try_from(name: &'a str) -> Result<Self> {
+        Self::new(OsStr::new(name))
+    }
+}
+
+impl AsRef<OsStr> for Name<'_> {
+    fn as_ref(&self) -> &OsStr {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for bad in ["", ".", "..", "/", "a/b", "../x", "/a", "a/", "a\0b", "\0"] {
+            let refused = Name::try_from(bad).map_err(|error| error.errno());
+            assert_eq!(refused, Err(Errno::INVAL), "{bad:?}");
+        }
+        for good in ["a", "...", ".a", "..a", " ", "\n"] {
+            assert_eq!(Name::try_from(good).unwrap().as_os_str(), good);
+        }
+        let bytes = OsStr::from_bytes(b"\xff");
+        assert_eq!(Name::new(bytes).unwrap().as_os_str(), bytes);
+    }
+}

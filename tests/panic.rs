@@ -20,7 +20,7 @@ use unionfuse::Union;
 use unionfuse::config::{Durability, MountFlags, SessionConfig, UnionConfig};
 use unionfuse::fuse::Session;
 use unionfuse::sys::mount::{FuseMountOptions, mount_fuse};
-use unionfuse::types::{Caller, Kind, NodeId, RenameMode, SetAttr};
+use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use store::{Watch, Watched};
 
@@ -225,8 +225,7 @@ const OPERATIONS: [Operation; 12] = [
     ("write to a hard link", |union| drop(node(union, "f").map(|node| union.write(node, 0, b"new", None)))),
     ("link", |union| {
         drop(
-            node(union, "f")
-                .map(|node| union.link(node, NodeId::ROOT, OsStr::new("link2")).map(take_back(union))),
+            node(union, "f").map(|node| union.link(node, NodeId::ROOT, name("link2")).map(take_back(union))),
         );
     }),
     ("chmod", |union| {
@@ -237,34 +236,32 @@ const OPERATIONS: [Operation; 12] = [
         drop(node(union, "g").map(|node| union.set_xattr(ROOT, node, OsStr::new("user.x"), b"1", 0)));
     }),
     ("create", |union| {
-        let made = union.mknod(ROOT, NodeId::ROOT, OsStr::new("new"), Kind::File, 0o644, 0);
+        let made = union.mknod(ROOT, NodeId::ROOT, name("new"), Kind::File, 0o644, 0);
         drop(made.map(take_back(union)));
     }),
-    ("unlink", |union| drop(union.unlink(NodeId::ROOT, OsStr::new("f")))),
+    ("unlink", |union| drop(union.unlink(NodeId::ROOT, name("f")))),
     ("rmdir", |union| {
         let d = node(union, "d");
         drop(d.map(|d| {
-            drop(union.unlink(d, OsStr::new("f")));
-            drop(union.rename(
-                d,
-                OsStr::new("inner"),
-                NodeId::ROOT,
-                OsStr::new("inner"),
-                RenameMode::Replace,
-            ));
-            union.rmdir(NodeId::ROOT, OsStr::new("d"))
+            drop(union.unlink(d, name("f")));
+            drop(union.rename(d, name("inner"), NodeId::ROOT, name("inner"), RenameMode::Replace));
+            union.rmdir(NodeId::ROOT, name("d"))
         }));
     }),
     ("rename", |union| {
         let root = NodeId::ROOT;
-        drop(union.rename(root, OsStr::new("f"), root, OsStr::new("g"), RenameMode::Replace));
+        drop(union.rename(root, name("f"), root, name("g"), RenameMode::Replace));
     }),
     ("rename a directory", |union| {
         let root = NodeId::ROOT;
-        drop(union.rename(root, OsStr::new("d"), root, OsStr::new("e"), RenameMode::Exchange));
-        drop(union.rename(root, OsStr::new("d"), root, OsStr::new("e"), RenameMode::Replace));
+        drop(union.rename(root, name("d"), root, name("e"), RenameMode::Exchange));
+        drop(union.rename(root, name("d"), root, name("e"), RenameMode::Replace));
     }),
 ];
+
+fn name(name: &str) -> Name<'_> {
+    Name::try_from(name).unwrap()
+}
 
 fn take_back(union: &Union) -> impl Fn(unionfuse::types::Entry) {
     |entry| union.forget(entry.attr.node, 1)
@@ -273,7 +270,7 @@ fn take_back(union: &Union) -> impl Fn(unionfuse::types::Entry) {
 /// A node without a reference held for it beyond this call, which is enough for one operation of a single thread: others'
 /// references are what this test is not about.
 fn node(union: &Union, name: &str) -> Option<NodeId> {
-    let entry = union.lookup(NodeId::ROOT, OsStr::new(name)).ok().flatten()?;
+    let entry = union.lookup(NodeId::ROOT, Name::try_from(name).unwrap()).ok().flatten()?;
     Some(entry.attr.node)
 }
 
@@ -302,7 +299,7 @@ fn a_panic_at_any_call_leaves_no_lock() {
 }
 
 /// Whether the operation makes so many calls that the bomb went off.
-fn panic_at((name, operation): Operation, call: usize) -> bool {
+fn panic_at((what, operation): Operation, call: usize) -> bool {
     let area = Area::new();
     let union = area.union();
     area.bomb.set(Fuse::After(call));
@@ -310,12 +307,12 @@ fn panic_at((name, operation): Operation, call: usize) -> bool {
     if !area.bomb.went_off() {
         return false;
     }
-    assert!(outcome.is_err(), "{name}, call {call}: the panic was lost");
+    assert!(outcome.is_err(), "{what}, call {call}: the panic was lost");
     operation(&union);
     for (_, other) in OPERATIONS {
         other(&union);
     }
-    let entry = union.mkdir(ROOT, NodeId::ROOT, OsStr::new("last"), 0o755).unwrap();
-    assert_eq!(entry.attr.kind, Kind::Directory, "{name}, call {call}");
+    let entry = union.mkdir(ROOT, NodeId::ROOT, name("last"), 0o755).unwrap();
+    assert_eq!(entry.attr.kind, Kind::Directory, "{what}, call {call}");
     true
 }

@@ -19,7 +19,7 @@ use crate::namespace::node::{Body, Directory, Link, Node};
 use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::sys::creds::OwnedBy;
-use crate::types::{Caller, Entry, Kind, NodeId, Stat};
+use crate::types::{Caller, Entry, Kind, Name, NodeId, Stat};
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ impl Union {
         &self,
         caller: Caller,
         parent: NodeId,
-        name: &OsStr,
+        name: Name<'_>,
         kind: Kind,
         mode: u32,
         rdev: u64,
@@ -51,20 +51,20 @@ impl Union {
     }
 
     /// Makes a directory; otherwise as [`Union::mknod`].
-    pub fn mkdir(&self, caller: Caller, parent: NodeId, name: &OsStr, mode: u32) -> Result<Entry> {
+    pub fn mkdir(&self, caller: Caller, parent: NodeId, name: Name<'_>, mode: u32) -> Result<Entry> {
         self.make(caller, parent, name, Object::Directory { mode: mode & 0o7777 })
     }
 
     /// Makes a symlink; otherwise as [`Union::mknod`].
-    pub fn symlink(&self, caller: Caller, parent: NodeId, name: &OsStr, target: &OsStr) -> Result<Entry> {
+    pub fn symlink(&self, caller: Caller, parent: NodeId, name: Name<'_>, target: &OsStr) -> Result<Entry> {
         self.make(caller, parent, name, Object::Symlink { target })
     }
 
-    fn make(&self, caller: Caller, parent: NodeId, name: &OsStr, object: Object<'_>) -> Result<Entry> {
+    fn make(&self, caller: Caller, parent: NodeId, name: Name<'_>, object: Object<'_>) -> Result<Entry> {
         let (node, _) = self.dir_node(parent)?;
-        self.check_new_name(&node, name)?;
+        self.check_new_name(&node, name.as_os_str())?;
         self.ensure_upper_dir(&node)?;
-        let name: Arc<OsStr> = Arc::from(name);
+        let name: Arc<OsStr> = Arc::from(name.as_os_str());
         let _gates = locks::lock(&[&node]);
         let _times = node.times_change();
         let dir = self.upper_dir(&node)?;

@@ -12,7 +12,7 @@ use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
-use crate::types::{Entry, Kind, NodeId};
+use crate::types::{Entry, Kind, Name, NodeId};
 
 impl Union {
     /// The target of a symlink.
@@ -31,19 +31,19 @@ impl Union {
     ///
     /// # Errors
     /// `EPERM` for directories, `EEXIST`, `ENOENT` for a file that has no name left, `EMLINK` from the filesystem.
-    pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: &OsStr) -> Result<Entry> {
+    pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: Name<'_>) -> Result<Entry> {
         let node = self.node(id)?;
         let (parent, _) = self.dir_node(new_parent)?;
         if node.is_dir() {
             return Err(Error::refused(Errno::PERM, "directories have one name"));
         }
-        self.check_new_name(&parent, new_name)?;
+        self.check_new_name(&parent, new_name.as_os_str())?;
         if node.link().is_none() && self.getattr(id)?.nlink == 0 {
             return Err(Error::refused(Errno::NOENT, "the file was removed"));
         }
         self.ensure_upper(&node, Extent::All)?;
         self.ensure_upper_dir(&parent)?;
-        let name: Arc<OsStr> = Arc::from(new_name);
+        let name: Arc<OsStr> = Arc::from(new_name.as_os_str());
         let gates = locks::lock(&[&parent, &node]);
         let _times = parent.times_change();
         let dir = self.upper_dir(&parent)?;

@@ -13,7 +13,7 @@ use crate::namespace::node::{
 };
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
 use crate::sys;
-use crate::types::{Entry, Kind, NodeId, RealId, Stat};
+use crate::types::{Entry, Kind, Name, NodeId, RealId, Stat};
 
 /// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
 pub(super) const MANY_LOWERS: usize = 8;
@@ -46,8 +46,9 @@ impl Union {
     ///
     /// # Errors
     /// `ENOTDIR` when `parent` is no directory; otherwise what a layer answers.
-    pub fn lookup(&self, parent: NodeId, name: &OsStr) -> Result<Option<Entry>> {
+    pub fn lookup(&self, parent: NodeId, name: Name<'_>) -> Result<Option<Entry>> {
         let (node, _) = self.dir_node(parent)?;
+        let name = name.as_os_str();
         if self.is_hidden(&node, name) {
             return Ok(None);
         }

@@ -16,7 +16,7 @@ use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
 use crate::namespace::walk::DirStack;
-use crate::types::{NodeId, Stat};
+use crate::types::{Name, NodeId, Stat};
 
 /// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -59,9 +59,9 @@ impl Union {
     ///
     /// # Errors
     /// `ENOENT`, `EISDIR`, `EROFS`.
-    pub fn unlink(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+    pub fn unlink(&self, parent: NodeId, name: Name<'_>) -> Result<()> {
         let (parent, _) = self.dir_node(parent)?;
-        let name: Arc<OsStr> = Arc::from(name);
+        let name: Arc<OsStr> = Arc::from(name.as_os_str());
         self.upper()?;
         until_undisturbed(|| self.try_unlink(&parent, &name))
     }
@@ -102,9 +102,9 @@ impl Union {
     ///
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`.
-    pub fn rmdir(&self, parent: NodeId, name: &OsStr) -> Result<()> {
+    pub fn rmdir(&self, parent: NodeId, name: Name<'_>) -> Result<()> {
         let (parent, _) = self.dir_node(parent)?;
-        let name: Arc<OsStr> = Arc::from(name);
+        let name: Arc<OsStr> = Arc::from(name.as_os_str());
         self.upper()?;
         until_undisturbed(|| self.try_rmdir(&parent, &name))
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
-use crate::types::{NodeId, RenameMode};
+use crate::types::{Name, NodeId, RenameMode};
 
 /// One end of a rename.
 struct End<'a> {
@@ -79,14 +79,15 @@ impl Union {
     pub fn rename(
         &self,
         parent: NodeId,
-        name: &OsStr,
+        name: Name<'_>,
         new_parent: NodeId,
-        new_name: &OsStr,
+        new_name: Name<'_>,
         mode: RenameMode,
     ) -> Result<Vec<NodeId>> {
         self.upper()?;
         let (old_parent, _) = self.dir_node(parent)?;
         let (new_parent, _) = self.dir_node(new_parent)?;
+        let (name, new_name) = (name.as_os_str(), new_name.as_os_str());
         self.check_new_name(&new_parent, new_name)?;
         until_undisturbed(|| self.try_rename((&old_parent, name), (&new_parent, new_name), mode))
     }

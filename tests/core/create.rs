@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use rustix::io::Errno;
 use unionfuse::types::{Caller, Kind};
 
-use super::harness::{ROOT, USER, over, union};
+use super::harness::{ROOT, USER, name, over, union};
 use super::layer::Layer;
 
 #[test]
@@ -179,9 +179,9 @@ fn nothing_can_be_made_in_a_removed_directory() {
     for path in ["low", "up"] {
         let node = bench.node(path).unwrap();
         bench.rmdir(path).unwrap();
-        let made = bench.raw().mkdir(ROOT, node, "x".as_ref(), 0o755);
+        let made = bench.raw().mkdir(ROOT, node, name("x"), 0o755);
         assert_eq!(made.unwrap_err().errno(), Errno::NOENT, "{path}");
-        let made = bench.raw().mknod(ROOT, node, "x".as_ref(), Kind::File, 0o644, 0);
+        let made = bench.raw().mknod(ROOT, node, name("x"), Kind::File, 0o644, 0);
         assert_eq!(made.unwrap_err().errno(), Errno::NOENT, "{path}");
     }
 }

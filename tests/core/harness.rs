@@ -14,7 +14,9 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
 use unionfuse::layer::store::{Disk, Store};
-use unionfuse::types::{Attr, Caller, DirEntry, Entry, Kind, NewTime, NodeId, RenameMode, SetAttr, Time};
+use unionfuse::types::{
+    Attr, Caller, DirEntry, Entry, Kind, Name, NewTime, NodeId, RenameMode, SetAttr, Time,
+};
 use unionfuse::{Error, Union};
 
 use super::layer::{Layer, Seen, is_whiteout};
@@ -63,6 +65,15 @@ pub fn skip(reason: &str) {
     use std::io::Write;
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     std::io::stderr().write_all(format!("SKIPPED: {name}: {reason}\n").as_bytes()).unwrap();
+}
+
+/// A name that is known to be one.
+pub fn name(name: &str) -> Name<'_> {
+    Name::try_from(name).unwrap()
+}
+
+fn as_name(name: &OsStr) -> Answer<Name<'_>> {
+    errno(Name::new(name))
 }
 
 pub fn errno<T>(result: Result<T, Error>) -> Answer<T> {
@@ -214,7 +225,8 @@ impl Bench {
     }
 
     pub fn look(&self, parent: NodeId, name: impl AsRef<OsStr>) -> Answer<Option<Attr>> {
-        Ok(errno(self.raw().lookup(parent, name.as_ref()))?.map(|entry| self.count(entry)))
+        Ok(errno(self.raw().lookup(parent, Name::new(name.as_ref()).unwrap()))?
+            .map(|entry| self.count(entry)))
     }
 
     pub fn node(&self, path: impl AsRef<Path>) -> Answer<NodeId> {
@@ -242,7 +254,8 @@ impl Bench {
         rdev: u64,
     ) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().mknod(caller, parent, &name, kind, mode, rdev)).map(|entry| self.count(entry))
+        errno(self.raw().mknod(caller, parent, as_name(&name)?, kind, mode, rdev))
+            .map(|entry| self.count(entry))
     }
 
     pub fn mkdir(&self, path: impl AsRef<Path>) -> Answer<Attr> {
@@ -251,12 +264,13 @@ impl Bench {
 
     pub fn mkdir_as(&self, caller: Caller, path: impl AsRef<Path>, mode: u32) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().mkdir(caller, parent, &name, mode)).map(|entry| self.count(entry))
+        errno(self.raw().mkdir(caller, parent, as_name(&name)?, mode)).map(|entry| self.count(entry))
     }
 
     pub fn symlink(&self, path: impl AsRef<Path>, target: &str) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().symlink(ROOT, parent, &name, OsStr::new(target))).map(|entry| self.count(entry))
+        errno(self.raw().symlink(ROOT, parent, as_name(&name)?, OsStr::new(target)))
+            .map(|entry| self.count(entry))
     }
 
     pub fn link(&self, existing: impl AsRef<Path>, path: impl AsRef<Path>) -> Answer<Attr> {
@@ -266,17 +280,17 @@ impl Bench {
 
     pub fn link_node(&self, node: NodeId, path: impl AsRef<Path>) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().link(node, parent, &name)).map(|entry| self.count(entry))
+        errno(self.raw().link(node, parent, as_name(&name)?)).map(|entry| self.count(entry))
     }
 
     pub fn unlink(&self, path: impl AsRef<Path>) -> Answer<()> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().unlink(parent, &name))
+        errno(self.raw().unlink(parent, as_name(&name)?))
     }
 
     pub fn rmdir(&self, path: impl AsRef<Path>) -> Answer<()> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().rmdir(parent, &name))
+        errno(self.raw().rmdir(parent, as_name(&name)?))
     }
 
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Answer<()> {
@@ -285,7 +299,7 @@ impl Bench {
 
     pub fn rename_with(&self, from: impl AsRef<Path>, to: impl AsRef<Path>, mode: RenameMode) -> Answer<()> {
         let ((parent, name), (new_parent, new_name)) = (self.split(from)?, self.split(to)?);
-        errno(self.raw().rename(parent, &name, new_parent, &new_name, mode)).map(drop)
+        errno(self.raw().rename(parent, as_name(&name)?, new_parent, as_name(&new_name)?, mode)).map(drop)
     }
 
     pub fn setattr(&self, path: impl AsRef<Path>, change: SetAttr) -> Answer<Attr> {

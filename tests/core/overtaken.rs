@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use unionfuse::types::{Kind, NodeId, RenameMode};
 
-use super::harness::{Bench, ROOT, errno};
+use super::harness::{Bench, ROOT, errno, name as as_name};
 use super::layer::Layer;
 use super::store::{Fault, Faulty};
 
@@ -48,11 +48,11 @@ impl Clock {
 }
 
 fn root(bench: &Bench, name: &str) -> Option<NodeId> {
-    errno(bench.raw().lookup(NodeId::ROOT, name.as_ref())).unwrap().map(|entry| entry.attr.node)
+    errno(bench.raw().lookup(NodeId::ROOT, as_name(name))).unwrap().map(|entry| entry.attr.node)
 }
 
 fn rename(bench: &Bench, from: &str, to: &str) {
-    bench.raw().rename(NodeId::ROOT, from.as_ref(), NodeId::ROOT, to.as_ref(), RenameMode::Replace).unwrap();
+    bench.raw().rename(NodeId::ROOT, as_name(from), NodeId::ROOT, as_name(to), RenameMode::Replace).unwrap();
 }
 
 /// A bench whose renaming thread stops after its first rename on the disk until a lookup of `name` has come to its end.
@@ -145,7 +145,7 @@ fn a_directory_that_is_about_to_be_replaced_is_the_one_it_was() {
     );
     let node = found.unwrap();
     assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
-    let made = errno(bench.raw().mkdir(ROOT, node, "new".as_ref(), 0o755));
+    let made = errno(bench.raw().mkdir(ROOT, node, as_name("new"), 0o755));
     assert_eq!(made.err(), Some(Errno::NOENT), "the directory was removed");
     bench.raw().forget(node, 1);
     assert_eq!(bench.names("target").unwrap(), [""; 0]);
@@ -223,7 +223,7 @@ fn a_directory_that_is_marked_while_it_is_looked_up_shows_the_numbers_of_origins
     });
     bench.open_on(Arc::new(Faulty::watched(stop_after_marks(&clock))));
     let into = looked_up_during(&bench, &clock, "into", || bench.rename("from/f", "into/f").unwrap());
-    let found = errno(bench.raw().lookup(into, "f".as_ref())).unwrap().unwrap().attr.node;
+    let found = errno(bench.raw().lookup(into, as_name("f"))).unwrap().unwrap().attr.node;
     assert_eq!(found.0, bench.lower().ino("from/f"));
     bench.raw().forget(found, 1);
     bench.raw().forget(into, 1);
@@ -261,7 +261,7 @@ fn a_directory_that_is_emptied_while_it_is_looked_up_is_the_emptied_one() {
         assert_eq!(bench.rename("source", "target"), Err(Errno::NOSPC));
         store.disarm();
     });
-    let made = errno(bench.raw().mknod(ROOT, target, "new".as_ref(), Kind::File, 0o644, 0));
+    let made = errno(bench.raw().mknod(ROOT, target, as_name("new"), Kind::File, 0o644, 0));
     bench.raw().forget(made.unwrap().attr.node, 1);
     bench.raw().forget(target, 1);
     assert_eq!(bench.names("target").unwrap(), ["new"]);
@@ -287,7 +287,7 @@ fn a_file_is_made_in_a_directory_that_is_not_replaced_after_all() {
         let rename = || bench.rename("source", "target");
         let renames = thread::Builder::new().name("renames".into()).spawn_scoped(scope, rename).unwrap();
         clock.wait_for(Moment::Renamed);
-        let made = errno(bench.raw().mknod(ROOT, target, "new".as_ref(), Kind::File, 0o644, 0));
+        let made = errno(bench.raw().mknod(ROOT, target, as_name("new"), Kind::File, 0o644, 0));
         (renames.join().unwrap(), made)
     });
     store.disarm();
@@ -311,7 +311,7 @@ fn a_directory_that_nobody_knows_is_found_while_it_is_renamed() {
     let look = &|name| {
         while Instant::now() < until {
             let Some(node) = root(&bench, name) else { continue };
-            let inside = errno(bench.raw().lookup(node, "x".as_ref()));
+            let inside = errno(bench.raw().lookup(node, as_name("x")));
             bench.raw().forget(node, 1);
             let inside = inside.unwrap().expect("the directory is never empty");
             bench.raw().forget(inside.attr.node, 1);

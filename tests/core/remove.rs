@@ -1,10 +1,8 @@
 //! Removing files and directories.
 
-use std::ffi::OsStr;
-
 use rustix::io::Errno;
 
-use super::harness::{errno, over, union};
+use super::harness::{errno, name, over, union};
 use super::layer::Layer;
 
 #[test]
@@ -160,6 +158,6 @@ fn removal_by_a_node_that_is_no_directory() {
         lower.file("f", "");
     });
     let file = bench.node("f").unwrap();
-    assert_eq!(errno(bench.raw().unlink(file, OsStr::new("x"))), Err(Errno::NOTDIR));
-    assert_eq!(errno(bench.raw().rmdir(file, OsStr::new("x"))), Err(Errno::NOTDIR));
+    assert_eq!(errno(bench.raw().unlink(file, name("x"))), Err(Errno::NOTDIR));
+    assert_eq!(errno(bench.raw().rmdir(file, name("x"))), Err(Errno::NOTDIR));
 }

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 use unionfuse::types::{NewTime, SetAttr, Time};
 
-use super::harness::{Bench, ROOT, errno, union};
+use super::harness::{Bench, ROOT, errno, name, union};
 use super::layer::Layer;
 
 fn files() -> Bench {
@@ -93,7 +93,7 @@ fn directories_take_changes_too() {
         assert_eq!(errno(bench.raw().get_xattr(node, "user.b".as_ref())).unwrap(), b"2");
         assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
         assert!(bench.list_some(node, 0, true, 10).unwrap().is_empty());
-        assert_eq!(errno(bench.raw().mkdir(ROOT, node, "x".as_ref(), 0o755)).err(), Some(Errno::NOENT));
+        assert_eq!(errno(bench.raw().mkdir(ROOT, node, name("x"), 0o755)).err(), Some(Errno::NOENT));
     }
     assert_eq!(errno(bench.raw().get_xattr(rest[0], "user.a".as_ref())).unwrap(), b"1");
     assert_eq!(bench.names("").unwrap(), [""; 0]);

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use unionfuse::types::NodeId;
 
-use super::harness::{Bench, ROOT};
+use super::harness::{Bench, ROOT, name};
 
 /// A thread has two megabytes of stack: 105 bytes for each.
 const DEPTH: usize = 20_000;
@@ -65,7 +65,7 @@ fn a_lower_directory() {
     let union = unionfuse::Union::open(&config, None).unwrap();
     let mut path = vec![NodeId::ROOT];
     for _ in 0..DEPTH {
-        let entry = union.lookup(*path.last().unwrap(), "d".as_ref()).unwrap().unwrap();
+        let entry = union.lookup(*path.last().unwrap(), name("d")).unwrap().unwrap();
         path.push(entry.attr.node);
     }
     // Those in between are no longer open; the last one's descriptors have to be found anew.
@@ -74,7 +74,7 @@ fn a_lower_directory() {
     }
     for node in path.iter().rev().take(10) {
         union.getattr(*node).unwrap();
-        assert!(union.lookup(*node, "x".as_ref()).unwrap().is_none());
+        assert!(union.lookup(*node, name("x")).unwrap().is_none());
     }
     // Parents first: each lives on for its child.
     for node in &path[1..DEPTH] {
@@ -86,7 +86,7 @@ fn a_lower_directory() {
     // Unmounting forgets nothing: the union goes with all its nodes.
     path.truncate(1);
     for _ in 0..DEPTH {
-        path.push(union.lookup(*path.last().unwrap(), "d".as_ref()).unwrap().unwrap().attr.node);
+        path.push(union.lookup(*path.last().unwrap(), name("d")).unwrap().unwrap().attr.node);
     }
     drop(union);
     remove(&lower);
@@ -96,11 +96,11 @@ fn a_lower_directory() {
 fn a_directory_made_and_copied_up() {
     let bench = super::harness::over(|lower| nest(&lower.root, 1500));
     let last = descend(&bench, 1500);
-    let made = bench.raw().mkdir(ROOT, last, "new".as_ref(), 0o755).unwrap();
+    let made = bench.raw().mkdir(ROOT, last, name("new"), 0o755).unwrap();
     bench.raw().forget(made.attr.node, 1);
     bench.rename("d", "d2").unwrap();
     bench.rename("d2", "d").unwrap();
-    assert!(bench.raw().lookup(last, "x".as_ref()).unwrap().is_none());
+    assert!(bench.raw().lookup(last, name("x")).unwrap().is_none());
     bench.forget_all();
     drop(bench);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use unionfuse::Union;
 use unionfuse::config::{Durability, UnionConfig};
-use unionfuse::types::{Caller, Kind, NodeId, RenameMode, SetAttr};
+use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use super::guard::Guard;
 use super::store::Watched;
@@ -170,7 +170,7 @@ impl Use<'_> {
     }
 
     fn look(&mut self, parent: NodeId, name: &OsStr) -> Option<(NodeId, Kind)> {
-        let entry = self.union.lookup(parent, name).ok()??;
+        let entry = self.union.lookup(parent, Name::new(name).ok()?).ok()??;
         self.references.push(entry.attr.node);
         Some((entry.attr.node, entry.attr.kind))
     }
@@ -212,12 +212,9 @@ impl Use<'_> {
 
     fn change(&mut self, choices: &mut Choices<'_>) {
         let (from, to) = (self.dir(choices), self.dir(choices));
-        let name = |choices: &mut Choices<'_>| match choices.of(&NAMES) {
-            // The kernel never sends it.
-            ".." => OsStr::new("new"),
-            name => OsStr::new(name),
-        };
-        let (old, new) = (name(choices), name(choices));
+        let name = |choices: &mut Choices<'_>| Name::try_from(choices.of(&NAMES));
+        // `..` is no name of an entry.
+        let (Ok(old), Ok(new)) = (name(choices), name(choices)) else { return };
         let union = self.union;
         let entry = match choices.byte() % 9 {
             0 => union.mknod(CALLER, to, new, Kind::File, 0o644, 0).ok(),
@@ -232,11 +229,11 @@ impl Use<'_> {
                 None
             }
             5 => {
-                let found = self.look(from, old);
+                let found = self.look(from, old.as_os_str());
                 found.and_then(|(node, _)| union.link(node, to, new).ok())
             }
             6 => {
-                if let Some((node, _)) = self.look(from, old) {
+                if let Some((node, _)) = self.look(from, old.as_os_str()) {
                     let _ = union.write(node, 3, b"written", None);
                     let change = SetAttr { perm: Some(0o600), size: None, ..SetAttr::default() };
                     let _ = union.setattr(CALLER, node, change);

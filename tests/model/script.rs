@@ -1,7 +1,5 @@
 //! Random scripts, and how each step is done by the engine and by the model.
 
-use std::ffi::OsStr;
-
 use proptest::prelude::*;
 use proptest::sample::select;
 use rustix::io::Errno;
@@ -10,7 +8,7 @@ use unionfuse::types::{Attr, Kind, NewTime, NodeId, RenameMode, SetAttr, Time};
 use super::name::{Name, name};
 use super::seen::content;
 use super::tree::{File, Id, Tree};
-use crate::harness::{Answer, Bench, ROOT, errno};
+use crate::harness::{Answer, Bench, ROOT, errno, name as as_name};
 
 /// One step. Files that are `Hold`, by number, are used by their node from then on, whatever happens to their names.
 #[derive(Debug, Clone)]
@@ -150,7 +148,7 @@ pub fn may_have(kind: Kind, xattr: &str) -> Answer<()> {
 }
 
 fn create_in(bench: &Bench, dir: NodeId, name: &str) -> Answer<()> {
-    let made = errno(bench.raw().mknod(ROOT, dir, OsStr::new(name), Kind::File, 0o600, 0))?;
+    let made = errno(bench.raw().mknod(ROOT, dir, as_name(name), Kind::File, 0o600, 0))?;
     // Nobody uses it by this reference; the next lookup finds it again.
     bench.raw().forget(made.attr.node, 1);
     Ok(())

@@ -19,7 +19,7 @@ use crate::fuse::answer::{reply_empty, reply_sized, run};
 use crate::fuse::follow::turn_of_stream;
 use crate::fuse::passthrough::{self, Access};
 use crate::fuse::{convert, ioctl};
-use crate::types::{Kind, RenameMode, SetAttr};
+use crate::types::{Kind, Name, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
 const MAX_WRITE: u32 = 1 << 20;
@@ -67,7 +67,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _turn = self.turn(req);
-        match run("lookup", parent, || self.union.lookup(convert::node(parent), name)) {
+        match run("lookup", parent, || self.union.lookup(convert::node(parent), Name::new(name)?)) {
             Ok(Some(entry)) => {
                 reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0))
             }
@@ -161,7 +161,14 @@ impl Filesystem for Adapter {
         let caller = convert::caller(req, umask);
         let kind = Kind::from_mode(mode);
         let outcome = run("mknod", parent, || {
-            self.union.mknod(caller, convert::node(parent), name, kind, mode, convert::device(rdev))
+            self.union.mknod(
+                caller,
+                convert::node(parent),
+                Name::new(name)?,
+                kind,
+                mode,
+                convert::device(rdev),
+            )
         });
         self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
@@ -171,7 +178,8 @@ impl Filesystem for Adapter {
         let _turn = self.turn(req);
         let _change = self.changing();
         let caller = convert::caller(req, umask);
-        let outcome = run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), name, mode));
+        let outcome =
+            run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), Name::new(name)?, mode));
         self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
     }
@@ -181,7 +189,7 @@ impl Filesystem for Adapter {
         let _change = self.changing();
         let caller = convert::caller(req, 0);
         let outcome = run("symlink", parent, || {
-            self.union.symlink(caller, convert::node(parent), name, target.as_os_str())
+            self.union.symlink(caller, convert::node(parent), Name::new(name)?, target.as_os_str())
         });
         self.entries_changed(req, parent, &outcome);
         self.reply_entry(outcome, reply);
@@ -190,7 +198,7 @@ impl Filesystem for Adapter {
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
         let _change = self.changing();
-        let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), name));
+        let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), Name::new(name)?));
         self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
     }
@@ -198,7 +206,7 @@ impl Filesystem for Adapter {
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req);
         let _change = self.changing();
-        let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), name));
+        let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), Name::new(name)?));
         self.entries_changed(req, parent, &outcome);
         reply_empty(outcome, reply);
     }
@@ -225,6 +233,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         };
         let outcome = run("rename", parent, || {
+            let (name, newname) = (Name::new(name)?, Name::new(newname)?);
             self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
         });
         self.entries_changed(req, parent, &outcome);
@@ -241,8 +250,9 @@ impl Filesystem for Adapter {
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let _turn = self.turn(req);
         let _change = self.changing();
-        let outcome =
-            run("link", ino, || self.union.link(convert::node(ino), convert::node(newparent), newname));
+        let outcome = run("link", ino, || {
+            self.union.link(convert::node(ino), convert::node(newparent), Name::new(newname)?)
+        });
         self.entries_changed(req, newparent, &outcome);
         self.reply_entry(outcome, reply);
     }
@@ -487,7 +497,8 @@ impl Filesystem for Adapter {
         let _change = self.changing();
         let caller = convert::caller(req, umask);
         let outcome = run("create", parent, || {
-            let attr = self.union.mknod(caller, convert::node(parent), name, Kind::File, mode, 0)?.attr;
+            let attr =
+                self.union.mknod(caller, convert::node(parent), Name::new(name)?, Kind::File, mode, 0)?.attr;
             let access = Access::of(OpenFlags(flags));
             let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
             way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))

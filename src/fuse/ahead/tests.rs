@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::UnionConfig;
-use crate::types::{Attr, Kind, NewTime, SetAttr, Time};
+use crate::types::{Attr, Kind, Name, NewTime, SetAttr, Time};
 
 const ROOT: crate::types::Caller = crate::types::Caller { uid: 0, gid: 0, pid: 0, umask: 0 };
 
@@ -45,7 +45,7 @@ impl Bench {
 
     fn node(&self, path: &str) -> NodeId {
         path.split('/').fold(NodeId::ROOT, |dir, name| {
-            self.union().lookup(dir, OsStr::new(name)).unwrap().unwrap().attr.node
+            self.union().lookup(dir, Name::try_from(name).unwrap()).unwrap().unwrap().attr.node
         })
     }
 
