@@ -3,8 +3,12 @@
 //! Pure arithmetic on numbers; nothing here touches a file. The spelling of the ranges is the one containers/storage
 //! uses for `uidmapping=` and `gidmapping=`.
 
-/// What the kernel shows for an id it cannot represent (`/proc/sys/kernel/overflowuid`, and what container tools expect).
-pub const OVERFLOW_ID: u32 = 65534;
+pub mod acl;
+pub mod capability;
+
+/// Nobody's id, for owners that no range holds: nobody passes as it, and the kernel shows it as 65534
+/// (`/proc/sys/kernel/overflowuid`), as it does on an idmapped mount. 65534 itself is somebody, on most systems `nobody`.
+pub const NO_ID: u32 = u32::MAX;
 
 /// An owner wanted in the union, as the layer has to store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +87,7 @@ impl IdRanges {
     }
 
     fn to_union(&self, id: u32) -> u32 {
-        self.0.iter().find_map(|range| shift(id, range.layer, range.shown, range.len)).unwrap_or(OVERFLOW_ID)
+        self.0.iter().find_map(|range| shift(id, range.layer, range.shown, range.len)).unwrap_or(NO_ID)
     }
 
     fn to_layer(&self, id: u32) -> LayerId {
@@ -130,12 +134,33 @@ impl IdMap {
         *self == Self::default()
     }
 
-    /// The user to show for a stored one; [`OVERFLOW_ID`] when no range holds it.
+    /// Whether ids other than those of owners are shown as stored: squashing is about owners alone.
+    fn keeps_ids(&self) -> bool {
+        self.uids.is_none() && self.gids.is_none()
+    }
+
+    fn stored_uid_to_union(&self, uid: u32) -> u32 {
+        to_union(None, self.uids.as_ref(), uid)
+    }
+
+    fn stored_gid_to_union(&self, gid: u32) -> u32 {
+        to_union(None, self.gids.as_ref(), gid)
+    }
+
+    fn named_uid_to_layer(&self, uid: u32) -> LayerId {
+        to_layer(None, self.uids.as_ref(), uid)
+    }
+
+    fn named_gid_to_layer(&self, gid: u32) -> LayerId {
+        to_layer(None, self.gids.as_ref(), gid)
+    }
+
+    /// The user to show for a stored one; [`NO_ID`] when no range holds it.
     pub fn uid_to_union(&self, uid: u32) -> u32 {
         to_union(self.squash_uid, self.uids.as_ref(), uid)
     }
 
-    /// The group to show for a stored one; [`OVERFLOW_ID`] when no range holds it.
+    /// The group to show for a stored one; [`NO_ID`] when no range holds it.
     pub fn gid_to_union(&self, gid: u32) -> u32 {
         to_union(self.squash_gid, self.gids.as_ref(), gid)
     }
@@ -159,7 +184,11 @@ fn to_layer(squash: Option<u32>, ranges: Option<&IdRanges>, id: u32) -> LayerId 
     if squash.is_some() {
         return LayerId::Keep;
     }
-    ranges.map_or(LayerId::Id(id), |ranges| ranges.to_layer(id))
+    match ranges {
+        _ if id == NO_ID => LayerId::Unmapped,
+        Some(ranges) => ranges.to_layer(id),
+        None => LayerId::Id(id),
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +203,7 @@ mod tests {
     fn the_default_changes_nothing() {
         let map = IdMap::default();
         assert!(map.is_identity());
-        for id in [0, 1000, OVERFLOW_ID, u32::MAX - 1] {
+        for id in [0, 1000, 65_534, u32::MAX - 1] {
             assert_eq!(map.uid_to_union(id), id);
             assert_eq!(map.gid_to_layer(id), LayerId::Id(id));
         }
@@ -200,7 +229,7 @@ mod tests {
     fn ids_outside_every_range() {
         let map = ranges("0:1000:1:1:100000:65536");
         for stored in [0, 999, 1001, 99_999, 165_536] {
-            assert_eq!(map.uid_to_union(stored), OVERFLOW_ID);
+            assert_eq!(map.uid_to_union(stored), NO_ID);
         }
         assert_eq!(map.uid_to_layer(65_537), LayerId::Unmapped);
     }

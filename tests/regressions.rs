@@ -54,23 +54,20 @@ impl Area {
         self.mount_by(Command::new("timeout").arg("20"));
     }
 
+    fn mount_with(&mut self, options: &str) {
+        self.mount_by_with(Command::new("timeout").arg("20"), options);
+    }
+
     /// Mounts with `unionfuse` run by another command, to which it is appended.
     fn mount_by(&mut self, runner: &mut Command) {
+        self.mount_by_with(runner, "allow_other");
+    }
+
+    fn mount_by_with(&mut self, runner: &mut Command, options: &str) {
         let log = self.path("stderr");
         let status = runner
             .arg(env!("CARGO_BIN_EXE_unionfuse"))
-            .args([
-                "mount",
-                "-o",
-                "allow_other",
-                "--lower",
-                "lower",
-                "--upper",
-                "upper",
-                "--work",
-                "work",
-                "mnt",
-            ])
+            .args(["mount", "-o", options, "--lower", "lower", "--upper", "upper", "--work", "work", "mnt"])
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -257,4 +254,26 @@ fn more_removed_files_are_written_to_than_the_daemon_has_descriptors() {
         file.read_exact_at(&mut text, 0).unwrap();
         assert_eq!(text, format!("{number:4}").as_bytes());
     }
+}
+
+/// What is shown as 65534 because no range holds its owner is not that user's.
+#[test]
+fn what_belongs_to_nobody_is_not_the_user_nobodys() {
+    let Some(mut area) = Area::new("what_belongs_to_nobody_is_not_the_user_nobodys") else { return };
+    let foreign = area.path("lower/foreign");
+    fs::write(&foreign, "secret").unwrap();
+    chmod(&foreign, 0o600);
+    std::os::unix::fs::chown(&foreign, Some(5), Some(5)).unwrap();
+    chmod(&area.path("upper"), 0o755);
+    area.mount_with("allow_other,uidmapping=0:100000:65536,gidmapping=0:100000:65536");
+    let mnt = area.path("mnt");
+    let shown = fs::metadata(mnt.join("foreign")).unwrap();
+    assert_eq!((shown.uid(), shown.gid()), (65534, 65534));
+    for forbidden in ["cat foreign", "echo x >foreign", "chmod 777 foreign", "touch -d yesterday foreign"] {
+        let output = as_user(&mnt, forbidden);
+        assert!(!output.status.success(), "{forbidden}: {output:?}");
+    }
+    assert!(!area.path("upper/foreign").exists());
+    // As on an idmapped mount: root's capabilities are for owners that there are (`privileged_wrt_inode_uidgid`).
+    assert_eq!(fs::read(mnt.join("foreign")).unwrap_err().raw_os_error(), Some(libc::EACCES));
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::Union;
 use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
-use crate::idmap::LayerId;
+use crate::idmap::{LayerId, NO_ID};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
 use crate::types::{Attr, Caller, FsUsage, Kind, NodeId, SetAttr, Stat};
@@ -60,6 +60,10 @@ impl Union {
         }
         let place = self.place(&node)?;
         if let Some(perm) = change.perm {
+            let perm = match perm & (SET_UID | SET_GID) {
+                0 => perm,
+                _ => self.earned_mode(caller, &self.stat(&node)?, perm),
+            };
             self.store.chmod(place.at(), perm & 0o7777)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
@@ -121,7 +125,8 @@ impl Union {
     }
 
     fn may_change_owner(&self, caller: Caller, node: &Node) -> Result<bool> {
-        Ok(caller.uid == 0 || self.options.id_map.uid_to_union(self.stat(node)?.uid) == caller.uid)
+        let owner = self.options.id_map.uid_to_union(self.stat(node)?.uid);
+        Ok(caller.uid == 0 || (owner == caller.uid && owner != NO_ID))
     }
 
     /// Whether the caller has `CAP_FSETID`, as `capable()` sees it.
@@ -163,6 +168,9 @@ impl Union {
     /// Whether the caller is in the group of a file.
     pub(super) fn is_in_group_of(&self, caller: Caller, stat: &Stat) -> bool {
         let group = self.options.id_map.gid_to_union(stat.gid);
+        if group == NO_ID {
+            return false;
+        }
         caller.gid == group
             || crate::sys::creds::groups_of(caller.pid).is_some_and(|groups| groups.contains(&group))
     }

@@ -69,7 +69,7 @@ impl Union {
         let _times = node.times_change();
         let dir = self.upper_dir(&node)?;
         let over_whiteout = self.check_free(&node, &name)?;
-        let object = self.masked(object, caller, &node, &dir)?;
+        let object = self.earned(self.masked(object, caller, &node, &dir)?, caller, &dir)?;
         if over_whiteout {
             self.make_over_whiteout(caller, &dir, &name, object)?;
         } else {
@@ -131,6 +131,15 @@ impl Union {
             Object::Node { kind, mode, rdev } => Object::Node { kind, mode: masked(mode), rdev },
             Object::Directory { mode } => Object::Directory { mode: masked(mode) },
             Object::Symlink { .. } => object,
+        })
+    }
+
+    fn earned<'a>(&self, object: Object<'a>, caller: Caller, dir: &UpperDir) -> Result<Object<'a>> {
+        Ok(match object {
+            Object::Node { kind, mode, rdev } => {
+                Object::Node { kind, mode: self.earned_mode_of_new(caller, dir, mode)?, rdev }
+            }
+            Object::Directory { .. } | Object::Symlink { .. } => object,
         })
     }
 

@@ -16,7 +16,7 @@ impl Union {
         self.copy_owner(stat, to)?;
         self.copy_xattrs(from, to)?;
         if stat.kind() != Kind::Symlink {
-            self.store.chmod(to, stat.mode & 0o7777)?;
+            self.store.chmod(to, self.copied_mode(stat))?;
         }
         Ok(self.store.set_times(to, Some(NewTime::At(stat.atime)), Some(NewTime::At(stat.mtime)))?)
     }

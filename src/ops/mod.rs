@@ -17,6 +17,7 @@ mod place;
 mod readdir;
 mod remove;
 mod rename;
+mod set_id;
 mod tree_copy_up;
 mod whiteout;
 mod writeback;

@@ -10,11 +10,13 @@ use super::Union;
 use super::acl::DEFAULT_ACL;
 use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
+use crate::idmap::{acl, capability};
 use crate::layer::marker;
 use crate::namespace::locks;
 use crate::types::{Caller, NodeId};
 
 const ACCESS_ACL: &str = "system.posix_acl_access";
+const CAPABILITY: &str = "security.capability";
 
 impl Union {
     /// The value of an attribute.
@@ -32,7 +34,30 @@ impl Union {
             Err(error) if is_acl(name) && error.errno() == Errno::OPNOTSUPP => Ok(None),
             other => Ok(other?),
         })?
+        .and_then(|stored| self.shown_value(name, stored))
         .ok_or_else(missing)
+    }
+
+    /// An attribute's value as users of the union see it; `None` when it concerns none of them.
+    fn shown_value(&self, name: &OsStr, stored: Vec<u8>) -> Option<Vec<u8>> {
+        let map = &self.options.id_map;
+        if is_acl(name) {
+            return Some(acl::to_union(map, stored));
+        }
+        if name == CAPABILITY { capability::to_union(map, stored) } else { Some(stored) }
+    }
+
+    /// An attribute's value as the layer is to store it.
+    fn stored_value<'v>(&self, name: &OsStr, shown: &'v [u8]) -> Result<Cow<'v, [u8]>> {
+        let map = &self.options.id_map;
+        let unmapped = Error::refused(Errno::INVAL, "the id map has no such user or group");
+        if is_acl(name) {
+            return acl::to_layer(map, shown).map(Cow::Owned).map_err(|acl::Unmapped| unmapped);
+        }
+        if name == CAPABILITY {
+            return capability::to_layer(map, shown).map(Cow::Owned).ok_or(unmapped);
+        }
+        Ok(Cow::Borrowed(shown))
     }
 
     /// The names of all attributes that the caller may see, each ended by a NUL byte.
@@ -60,7 +85,7 @@ impl Union {
     /// Sets an attribute, copying the file up first; `flags` as for `setxattr(2)`.
     ///
     /// # Errors
-    /// `EPERM` for names that only marks have.
+    /// `EPERM` for names that only marks have; `EINVAL` for an ACL or a capability that names somebody whom the id map does not know.
     pub fn set_xattr(
         &self,
         caller: Caller,
@@ -71,10 +96,11 @@ impl Union {
     ) -> Result<()> {
         let node = self.node(id)?;
         let on_disk = storable(name)?;
+        let value = self.stored_value(name, value)?;
         self.ensure_upper(&node, Extent::All)?;
         let _gates = locks::lock(&[&node]);
         let place = self.place(&node)?;
-        self.store.set_xattr(place.at(), &on_disk, value, flags)?;
+        self.store.set_xattr(place.at(), &on_disk, &value, flags)?;
         if name == DEFAULT_ACL {
             self.forget_default_acl(&node);
         }

@@ -49,7 +49,8 @@ impl Drop for OwnedBy {
     }
 }
 
-fn own() -> (u32, u32) {
+/// The user and group of this process.
+pub fn own() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 

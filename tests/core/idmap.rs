@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
-use unionfuse::idmap::{IdMap, IdRanges};
+use unionfuse::idmap::{IdMap, IdRanges, NO_ID};
 use unionfuse::types::{Caller, Kind, SetAttr};
 
 use super::harness::{Bench, ROOT, errno, union_with};
@@ -40,7 +40,7 @@ fn owners_are_shown_mapped() {
     let bench = with(mapped());
     assert_eq!(owner(&bench, "d/f"), (7, 0));
     assert_eq!(owner(&bench, "d"), (0, 0));
-    assert_eq!(owner(&bench, "d/foreign"), (65534, 65534));
+    assert_eq!(owner(&bench, "d/foreign"), (NO_ID, NO_ID), "nobody's, also not the user nobody's");
 }
 
 #[test]
@@ -110,7 +110,80 @@ fn an_access_acl_knows_the_shown_group() {
     bench.chmod("d/f", 0o2755).unwrap();
     let node = bench.node("d/f").unwrap();
     let member = Caller { uid: 7, gid: 0, ..ROOT };
-    let acl = super::xattr::acl();
+    let acl = super::xattr::acl_for(7);
     errno(bench.raw().set_xattr(member, node, "system.posix_acl_access".as_ref(), &acl, 0)).unwrap();
     assert_eq!(bench.stat("d/f").unwrap().perm & 0o2000, 0o2000);
+}
+
+fn mode(bench: &Bench, path: &str) -> u32 {
+    bench.upper().stat(path).mode() & 0o7777
+}
+
+#[test]
+fn squashing_stores_no_set_id_bits_that_the_caller_has_not_earned() {
+    const USER: Caller = Caller { uid: 42, gid: 43, ..ROOT };
+    let squash = IdMap { squash_uid: Some(42), squash_gid: Some(43), ..IdMap::default() };
+    let bench = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("low", "").owner("low", 42, 43).mode("low", 0o6755);
+            lower.file("roots", "").mode("roots", 0o6755).dir("d").mode("d", 0o2755);
+        },
+        |config| config.id_map = squash,
+    );
+    let chmod = |caller, path, perm| {
+        let node = bench.node(path).unwrap();
+        let change = SetAttr { perm: Some(perm), ..SetAttr::default() };
+        errno(bench.raw().setattr(caller, node, change)).unwrap().perm
+    };
+    bench.mknod(USER, "new", Kind::File, 0o6755, 0).unwrap();
+    assert_eq!((mode(&bench, "new"), stored(&bench, "new")), (0o755, (0, 0)), "made with them");
+    assert_eq!(chmod(USER, "new", 0o6711), 0o711, "given later");
+    assert_eq!(chmod(ROOT, "new", 0o6711), 0o6711, "root may");
+    bench.chmod("low", 0o6755).unwrap();
+    // By root, who may; what is about to be written, though, is a copy that belongs to somebody else.
+    let node = bench.node("roots").unwrap();
+    bench.write_node(node, 0, "x").unwrap();
+    assert_eq!(mode(&bench, "roots"), 0o6755, "root's own, copied up");
+    assert_eq!(chmod(USER, "d", 0o2755), 0o2755, "a directory's group is no right");
+}
+
+#[test]
+fn a_squashed_copy_loses_the_set_id_bits_of_another_owner() {
+    let squash = IdMap { squash_uid: Some(42), ..IdMap::default() };
+    let bench = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("theirs", "").owner("theirs", 7, 8).mode("theirs", 0o6755);
+        },
+        |config| config.id_map = squash,
+    );
+    let time = SetAttr { mtime: Some(unionfuse::types::NewTime::Now), ..SetAttr::default() };
+    bench.setattr("theirs", time).unwrap();
+    assert_eq!((mode(&bench, "theirs"), stored(&bench, "theirs")), (0o2755, (0, 8)), "7's would be root's");
+}
+
+#[test]
+fn acls_and_capabilities_name_users_as_owners_are_shown() {
+    let acl = super::xattr::acl_for;
+    let capability =
+        |root: &[u8]| [&[1, 0, 0, if root.is_empty() { 2 } else { 3 }][..], &[1; 16], root].concat();
+    const ACL: &str = "system.posix_acl_access";
+    const CAPABILITY: &str = "security.capability";
+    let bench = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("f", "").owner("f", 1000, 1000).file("g", "").file("h", "");
+            lower.set("f", ACL, acl(100_005)).set("f", CAPABILITY, capability(&1000u32.to_le_bytes()));
+            lower.set("g", CAPABILITY, capability(&[]));
+        },
+        |config| config.id_map = mapped(),
+    );
+    assert_eq!(bench.get_xattr("f", ACL).unwrap(), acl(5));
+    assert_eq!(bench.get_xattr("f", CAPABILITY).unwrap(), capability(&[]), "for the union's root");
+    assert_eq!(bench.get_xattr("g", CAPABILITY), Err(Errno::NODATA), "for the machine's root");
+    bench.set_xattr("h", ACL, acl(7)).unwrap();
+    bench.set_xattr("h", CAPABILITY, capability(&[])).unwrap();
+    let on_disk = |name| bench.upper().get("h", name).unwrap();
+    assert_eq!(on_disk(ACL), acl(100_007));
+    assert_eq!(on_disk(CAPABILITY), capability(&1000u32.to_le_bytes()));
+    assert_eq!(bench.set_xattr("h", ACL, acl(5000)), Err(Errno::INVAL));
+    assert_eq!(on_disk(ACL), acl(100_007));
 }

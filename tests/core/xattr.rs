@@ -118,8 +118,12 @@ fn of_symlinks() {
 
 /// `posix_acl_xattr_entry` for u::rw-, u:1000:rw-, g::r--, m::rw-, o::---.
 pub fn acl() -> Vec<u8> {
+    acl_for(1000)
+}
+
+pub fn acl_for(user: u32) -> Vec<u8> {
     let entries: [(u16, u16, u32); 5] =
-        [(1, 6, u32::MAX), (2, 6, 1000), (4, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
+        [(1, 6, u32::MAX), (2, 6, user), (4, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
     let mut acl = 2u32.to_le_bytes().to_vec();
     for (tag, perm, id) in entries {
         acl.extend(tag.to_le_bytes());
