@@ -12,6 +12,7 @@ use super::ahead::Ahead;
 use super::company::Company;
 use super::convert;
 use super::follow::{Follow, Turn, turn};
+use super::notify;
 use super::passthrough::{Access, Passthrough, Way};
 use crate::config::SessionConfig;
 use crate::error::Result;
@@ -99,18 +100,12 @@ impl Adapter {
     }
 
     fn attributes_changed(&self, ino: INodeNo) {
-        let Some(notifier) = self.notifier.get() else { return };
-        if let Err(error) = notifier.inval_inode(ino, -1, 0) {
-            log::warn!("stale attributes of node {}: {error}", ino.0);
-        }
+        notify::attributes_changed(&self.notifier, ino);
     }
 
     /// Lets the kernel read a directory anew. It takes no lock of the directory for it, so a request may wait for it.
     fn forget_listing(&self, ino: INodeNo) {
-        let Some(notifier) = self.notifier.get() else { return };
-        if let Err(error) = notifier.inval_inode(ino, 0, 0) {
-            log::warn!("stale listing of node {}: {error}", ino.0);
-        }
+        notify::listing_changed(&self.notifier, ino);
     }
 
     fn reply_written(&self, ino: INodeNo, outcome: Result<(usize, bool), Errno>, reply: ReplyWrite) {

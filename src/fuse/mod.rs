@@ -7,6 +7,7 @@ mod company;
 mod convert;
 mod follow;
 mod ioctl;
+mod notify;
 mod passthrough;
 mod session;
 

@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
-use fuser::SessionACL;
+use fuser::{INodeNo, SessionACL};
 
 use super::adapter::Adapter;
 use super::follow::Follow;
+use super::notify::Notices;
 use crate::config::SessionConfig;
 use crate::ops::Union;
 
@@ -42,6 +43,8 @@ impl Session {
                 }
             });
         }
+        let notices = Notices::start(notifier.clone())?;
+        union.set_attributes_changed(move |node, kind| notices.attributes_changed(INodeNo(node.0), kind));
         let union = Arc::new(union);
         let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.

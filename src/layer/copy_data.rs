@@ -24,6 +24,9 @@ pub enum Copied {
 
 /// Copies the first `size` bytes of `from` to the empty file `to`: shared by reflink where possible, else copied in the
 /// kernel, else through a buffer. Holes stay holes.
+///
+/// # Errors
+/// Those of the calls; `EIO` when the file ends before `size`.
 pub fn data(store: &dyn Store, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Result<Copied> {
     if size == 0 || store.clone_data(from, to).is_ok() {
         return Ok(Copied::Shared);
@@ -36,6 +39,10 @@ pub fn data(store: &dyn Store, from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u
         };
         copy_extent(store, from, to, start, end, &mut in_kernel)?;
         position = end;
+    }
+    // A hole at the end looks the same as an end that is gone.
+    if position < size && store.stat_fd(from)?.size < size {
+        return Err(ended_early());
     }
     store.truncate(to, size)?;
     Ok(Copied::InMemory)
@@ -83,12 +90,17 @@ fn copy_extent(
         let len = usize::try_from(end - position).unwrap_or(BUFFER).min(BUFFER);
         let count = store.read(from, &mut buf[..len], position)?;
         if count == 0 {
-            break;
+            return Err(ended_early());
         }
         write_all(store, to, &buf[..count], position)?;
         position += count as u64;
     }
     Ok(())
+}
+
+/// The file was longer when it was looked at. A copy with zeros for the rest would be wrong, and nobody would know.
+fn ended_early() -> sys::Error {
+    sys::Error::new("copy: the lower file has become shorter", Errno::IO)
 }
 
 /// Writes all of `data` at `offset`.

@@ -189,6 +189,8 @@ impl Union {
         }
         drop(state);
         link.parent.with_dir(|directory| directory.copies += 1);
+        self.changed_in_passing(node);
+        self.changed_in_passing(&link.parent);
     }
 
     /// Makes the complete copy: data, owner, attributes, mode, times; on the disk when the mount is durable.
@@ -222,10 +224,8 @@ impl Union {
             Extent::All => stat.size,
             Extent::UpTo(size) => stat.size.min(size),
         };
-        if copied >= LONG_COPY
-            && let Some(hook) = &self.before_long_copy.0
-        {
-            hook();
+        if copied >= LONG_COPY {
+            self.before_long_copy.call(());
         }
         let data = copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
         self.copy_metadata(source.at(), stat, staged.at())?;

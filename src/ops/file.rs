@@ -11,6 +11,7 @@ use super::ensure_upper::Extent;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
+use crate::layer::copy_data;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
@@ -38,7 +39,8 @@ impl Union {
     }
 
     /// Writes at `offset`, copying the file up first. `clear_set_id` is the caller when he may not leave set-id bits.
-    /// Returns the bytes written, and whether the mode changed by it.
+    /// Returns the bytes written, fewer than asked when the filesystem stopped midway (write(2)), and whether the mode changed
+    /// by it.
     pub fn write(
         &self,
         id: NodeId,
@@ -46,6 +48,33 @@ impl Union {
         data: &[u8],
         clear_set_id: Option<Caller>,
     ) -> Result<(usize, bool)> {
+        let (file, cleared) = self.open_for_writing(id, offset, clear_set_id)?;
+        Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
+    }
+
+    /// Writes pages that were changed in a mapping; otherwise as [`Union::write`]. All or an error: nobody looks at the number
+    /// of bytes of such a write (`fuse_writepage_end`), and what is missing would be lost with success.
+    ///
+    /// # Errors
+    /// What kept the rest from being written, although a part was.
+    pub fn write_pages(
+        &self,
+        id: NodeId,
+        offset: u64,
+        data: &[u8],
+        clear_set_id: Option<Caller>,
+    ) -> Result<(usize, bool)> {
+        let (file, cleared) = self.open_for_writing(id, offset, clear_set_id)?;
+        copy_data::write_all(&*self.store, file.fd.as_fd(), data, offset)?;
+        Ok((data.len(), cleared))
+    }
+
+    fn open_for_writing(
+        &self,
+        id: NodeId,
+        offset: u64,
+        clear_set_id: Option<Caller>,
+    ) -> Result<(Arc<OpenFile>, bool)> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
         let file = self.open_file(&node, true)?;
@@ -56,7 +85,7 @@ impl Union {
             Some(caller) => self.clear_set_id(caller, &file)?,
             None => false,
         };
-        Ok((self.store.write(file.fd.as_fd(), data, offset)?, cleared))
+        Ok((file, cleared))
     }
 
     /// `fallocate(2)` with its raw mode. Returns whether the file's mode changed by it.

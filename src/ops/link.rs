@@ -127,6 +127,8 @@ impl Union {
         }
         self.restore_times(&dir, times);
         self.note_link(node, Link { parent: parent.clone(), name: name.clone(), in_upper: true });
+        self.changed_in_passing(node);
+        self.changed_in_passing(parent);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ impl Union {
         }
         self.set_mark(dir.this(), "impure", b"y")?;
         node.with_dir(|directory| directory.impure = true);
+        self.changed_in_passing(node);
         // A lookup that read the marks before must not make the directory's node of them once this one is forgotten.
         if let Some(link) = node.link() {
             link.parent.with_dir(|directory| directory.copies += 1);

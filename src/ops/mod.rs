@@ -72,13 +72,27 @@ pub struct Union {
     told_times: writeback::ToldTimes,
     changes: Changes,
     before_long_copy: Hook,
+    attributes_changed: Hook<(NodeId, Kind)>,
 }
 
 /// Something to be done, or nothing.
-#[derive(Default)]
-struct Hook(Option<Box<dyn Fn() + Send + Sync>>);
+struct Hook<T = ()>(Option<Box<dyn Fn(T) + Send + Sync>>);
 
-impl std::fmt::Debug for Hook {
+impl<T> Hook<T> {
+    fn call(&self, with: T) {
+        if let Some(hook) = &self.0 {
+            hook(with);
+        }
+    }
+}
+
+impl<T> Default for Hook<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> std::fmt::Debug for Hook<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Hook").field(&self.0.is_some()).finish()
     }
@@ -145,6 +159,7 @@ impl Union {
             told_times: writeback::ToldTimes::default(),
             changes: Changes::default(),
             before_long_copy: Hook::default(),
+            attributes_changed: Hook::default(),
             options,
             store,
         })
@@ -162,7 +177,18 @@ impl Union {
 
     /// What a thread is to do before it copies so much data that whoever waits for that thread should not.
     pub fn set_before_long_copy(&mut self, hook: impl Fn() + Send + Sync + 'static) {
-        self.before_long_copy = Hook(Some(Box::new(hook)));
+        self.before_long_copy = Hook(Some(Box::new(move |()| hook())));
+    }
+
+    /// Whom to tell of a node whose attributes have changed in passing: other ones than those that the operation in hand is known
+    /// to change, such as the time of change (ctime) of a directory that was copied up for a file in it. Called with locks of
+    /// nodes held, so it must neither come back to the union nor wait for anybody who does.
+    pub fn set_attributes_changed(&mut self, hook: impl Fn(NodeId, Kind) + Send + Sync + 'static) {
+        self.attributes_changed = Hook(Some(Box::new(move |(node, kind)| hook(node, kind))));
+    }
+
+    fn changed_in_passing(&self, node: &Node) {
+        self.attributes_changed.call((node.id, node.kind));
     }
 
     /// Whether there is no upperdir.

@@ -77,6 +77,7 @@ impl Union {
             directory.stack.lowers = Arc::new([]);
             directory.redirect = None;
         });
+        self.changed_in_passing(node);
         if opaque { self.remove_whiteouts(&dir) } else { Ok(()) }
     }
 

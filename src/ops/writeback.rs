@@ -67,7 +67,7 @@ impl Drop for Listener<'_> {
 impl Union {
     /// Writes pages of the kernel's cache, copying the file up first. The time of modification stays: it is that of the
     /// `write(2)` long before, and the kernel tells it with [`Union::flush_time`] only if it is not what it was told. Returns the
-    /// bytes written.
+    /// bytes written: all of them, see [`Union::write_pages`].
     pub fn write_back(&self, id: NodeId, offset: u64, data: &[u8]) -> Result<usize> {
         let node = self.node(id)?;
         self.ensure_upper(&node, Extent::All)?;
@@ -79,9 +79,9 @@ impl Union {
             drop(gates);
             return self.append_back(&node, before.size, offset, data);
         }
-        let count = self.store.write(file.fd.as_fd(), data, offset)?;
+        let written = copy_data::write_all(&*self.store, file.fd.as_fd(), data, offset);
         self.store.set_times(At::this(file.fd.as_fd()), None, Some(NewTime::At(before.mtime)))?;
-        Ok(count)
+        written.map(|()| data.len()).map_err(Into::into)
     }
 
     /// Writes what of pages lies behind the end of an append-only file, if the rest is as it was: pages come whole. Such a file

@@ -8,7 +8,8 @@ use rustix::io::{self, Errno};
 use super::{Error, Result};
 use crate::types::FsUsage;
 
-/// Reads at `offset` until `buf` is full or the file ends; the number of bytes read.
+/// Reads at `offset` until `buf` is full or the file ends; the number of bytes read. Fewer than asked are the end of the file and
+/// nothing else: FUSE takes them for it.
 pub fn read_at(fd: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize> {
     let mut done = 0;
     while done < buf.len() {
@@ -16,7 +17,6 @@ pub fn read_at(fd: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Result<usize>
             Ok(0) => break,
             Ok(count) => done += count,
             Err(Errno::INTR) => {}
-            Err(_) if done > 0 => break,
             Err(errno) => return Err(Error::new("pread", errno)),
         }
     }

@@ -1,6 +1,7 @@
 mod attr;
 mod aufs;
 mod concurrency;
+mod copy_data;
 mod copy_up;
 mod create;
 mod descriptors;

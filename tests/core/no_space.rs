@@ -128,3 +128,24 @@ fn different_filesystems_keep_their_numbers_apart() {
         bench.reopen();
     }
 }
+
+#[test]
+fn pages_are_written_all_or_with_an_error() {
+    let Some(small) = Small::mount("size=2m") else { return };
+    let bench = on(&small, |lower| {
+        lower.file("f", "").file("g", "").file("h", "");
+    });
+    let data = vec![b'x'; 4 << 20];
+    let node = |name: &str| bench.node(name).unwrap();
+    let (written, _) = bench.raw().write(node("f"), 0, &data, None).unwrap();
+    assert!(written > 0 && written < data.len(), "write(2) may stop midway: {written}");
+    let pages = |name: &str| super::harness::errno(bench.raw().write_pages(node(name), 0, &data, None));
+    assert_eq!(pages("f"), Err(Errno::NOSPC));
+    bench.unlink("f").unwrap();
+    bench.forget_all();
+    assert_eq!(pages("g"), Err(Errno::NOSPC), "also when a part of them was");
+    bench.unlink("g").unwrap();
+    bench.forget_all();
+    let back = super::harness::errno(bench.raw().write_back(node("h"), 0, &data));
+    assert_eq!(back, Err(Errno::NOSPC), "also from the writeback cache");
+}

@@ -1,4 +1,5 @@
 mod ahead;
+mod attributes;
 mod aufs;
 mod coherence;
 mod copy_up;

@@ -9,16 +9,17 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use super::Adapter;
 use crate::fuse::answer::{reply_empty, reply_sized, run};
 use crate::fuse::follow::turn_of_stream;
 use crate::fuse::passthrough::{self, Access};
-use crate::fuse::{convert, ioctl};
+use crate::fuse::{convert, ioctl, notify};
 use crate::types::{Kind, Name, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
@@ -32,13 +33,14 @@ thread_local! {
 }
 
 impl Filesystem for Adapter {
+    /// Without `FUSE_ASYNC_DIO`: with it the kernel drops cached pages only before an asynchronous direct write, and a buffered
+    /// read meanwhile puts the old ones back for ever (`fuse_direct_IO`).
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA
             | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_ASYNC_DIO
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
         if self.passthrough.is_some() {
@@ -121,6 +123,7 @@ impl Filesystem for Adapter {
             mtime: mtime.map(convert::new_time),
         };
         let (caller, node) = (convert::caller(req, 0), convert::node(ino));
+        let _own = notify::answering(ino);
         // The kernel announces so that it is about to write to a file with set-id bits or capabilities; it has taken the
         // latter away by then.
         let before_writing = change == SetAttr::default()
@@ -327,11 +330,13 @@ impl Filesystem for Adapter {
     ) {
         let _turn = self.turn(req);
         let _change = self.changing();
+        let _own = notify::answering(ino);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let clear_set_id = kill.then(|| convert::caller(req, 0));
         let node = convert::node(ino);
         let outcome = run("write", ino, || match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
             true if self.config.writeback => Ok((self.union.write_back(node, offset, data)?, false)),
+            true => self.union.write_pages(node, offset, data, clear_set_id),
             // Not gathered, since it takes set-id bits away.
             false if self.config.writeback => {
                 self.union.with_flushed_time(node, || self.union.write(node, offset, data, clear_set_id))
@@ -365,18 +370,23 @@ impl Filesystem for Adapter {
 
     fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let _turn = self.turn(req);
+        let mut given = false;
         let outcome = run("readdir", ino, || {
             self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
                 let kind = convert::file_type(entry.kind);
                 match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
                     true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                    false => {
+                        given = true;
+                        ControlFlow::Continue(())
+                    }
                 }
             })
         });
         match outcome {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
+            // The error comes again where it came, at the next request.
+            Err(errno) if !given => reply.error(errno),
+            _ => reply.ok(),
         }
     }
 
@@ -389,6 +399,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let _turn = self.turn(req);
+        let mut given = false;
         let outcome = run("readdirplus", ino, || {
             self.list(ino, offset, &mut |entry| {
                 let ino = INodeNo(entry.node.0);
@@ -402,13 +413,17 @@ impl Filesystem for Adapter {
                 };
                 match reply.add(ino, entry.cookie, &entry.name, &ttl, &attr, Generation(0)) {
                     true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
+                    false => {
+                        given = true;
+                        ControlFlow::Continue(())
+                    }
                 }
             })
         });
         match outcome {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
+            // What is in the reply is referenced, and must reach the kernel.
+            Err(errno) if !given => reply.error(errno),
+            _ => reply.ok(),
         }
     }
 
@@ -510,6 +525,20 @@ impl Filesystem for Adapter {
         }
     }
 
+    /// Refused once: files are always ready, and the kernel knows.
+    fn poll(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _ph: PollNotifier,
+        _events: PollEvents,
+        _flags: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
     fn fallocate(
         &self,
         req: &Request,
@@ -549,7 +578,13 @@ impl Filesystem for Adapter {
         let _change = ioctl::changes(cmd).then(|| self.changing());
         let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
         match outcome {
-            Ok(data) => reply.ioctl(0, &data),
+            Ok(data) => {
+                // The kernel does not know what an ioctl changes.
+                if ioctl::changes(cmd) {
+                    self.attributes_changed(ino);
+                }
+                reply.ioctl(0, &data);
+            }
             Err(errno) => reply.error(errno),
         }
     }
