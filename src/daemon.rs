@@ -18,6 +18,7 @@ use crate::error::SetupError;
 use crate::fuse::Session;
 use crate::ops::Union;
 use crate::sys::creds::{self, administers_machine};
+use crate::sys::limits;
 use crate::sys::mount::{self, FuseMountOptions, MountEntry, MountError, MountId, Servers};
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
@@ -115,8 +116,9 @@ impl Background {
 
 fn serve(config: &MountConfig, background: Option<Background>) -> Result<ExitCode, Failure> {
     process::clear_umask();
-    if let Err(error) = process::raise_open_file_limit() {
-        log::warn!("the limit of open files stays as it is: setrlimit: {error}");
+    // First, for it takes the capability that is given up next.
+    if let Err(error) = limits::raise() {
+        log::warn!("limits of this process stay as they are: setrlimit: {error}");
     }
     if let Err(error) = creds::respect_quotas() {
         log::warn!("disk quotas do not bind what is written by the daemon: capset: {error}");
@@ -208,7 +210,7 @@ impl Drop for Live {
         let Some(place) = self.place.take().filter(Place::is_ours) else {
             return;
         };
-        if let Err(error) = mount::unmount(&place.mountpoint, true) {
+        if let Err(error) = mount::unmount_apart(&place.mountpoint, true, LAST_MOMENTS) {
             log::warn!("umount '{}': {error}", place.mountpoint.display());
         }
     }

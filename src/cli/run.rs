@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::{Command, Invocation, parse};
 use crate::daemon::{self, EXIT_SYSTEM, logging};
+use crate::sys::limits;
 
 /// Exit code for a command line that makes no sense (mount(8), "EXIT STATUS").
 const EXIT_USAGE: u8 = 1;
@@ -23,6 +24,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn execute(Invocation { command, notes }: Invocation) -> ExitCode {
+    limits::adopt_signals();
     let debug = matches!(&command, Command::Mount(config) if config.debug);
     logging::init(debug);
     for note in notes {

@@ -4,7 +4,6 @@ use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,16 +11,19 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{EXIT_SYSTEM, Place};
-use crate::sys::mount;
+use crate::sys::{limits, mount};
 
 /// From the first signal to the end of the process, whatever hangs.
 const GRACE: Duration = Duration::from_secs(5);
-/// How much of that the flush may take: the rest is for unmounting.
+/// How much of that the flush may take, and each of the two tries to unmount.
 const FLUSH: Duration = Duration::from_secs(3);
+const UNMOUNT: Duration = Duration::from_millis(900);
 
-/// Stops the signals from ending the process; they wait until [`watch`] looks.
+/// Stops the signals from ending the process; they wait until [`watch`] looks. SIGHUP stays ignored if it is (`nohup`).
 pub fn subscribe() -> io::Result<Signals> {
-    Signals::new([SIGTERM, SIGINT, SIGHUP])
+    let signals = [SIGTERM, SIGINT, SIGHUP];
+    let count = if limits::outlives_terminal() { 2 } else { 3 };
+    Signals::new(&signals[..count])
 }
 
 /// Handles the signals from now on, in a thread of its own.
@@ -76,33 +78,19 @@ fn flush_and_unmount(place: &Place) -> bool {
         log::warn!("'{}' is no longer our mount; not unmounting", path.display());
         return false;
     }
-    flush(place);
-    let Err(busy) = mount::unmount(path, false) else {
+    // Writes back what the kernel still holds, while the workers serve.
+    if let Err(error) = mount::flush_apart(path, FLUSH) {
+        log::warn!("flush '{}': {error}", path.display());
+    }
+    let Err(busy) = mount::unmount_apart(path, false, UNMOUNT) else {
         return true;
     };
     log::info!("umount '{}': {busy}; detaching it", path.display());
-    match mount::unmount(path, true) {
+    match mount::unmount_apart(path, true, UNMOUNT) {
         Ok(()) => true,
         Err(error) => {
             log::error!("umount '{}': {error}", path.display());
             false
         }
-    }
-}
-
-/// Writes back what the kernel still holds, while the workers serve. A flush that hangs is left behind.
-fn flush(place: &Place) {
-    let (sender, receiver) = mpsc::channel();
-    let path = place.mountpoint.clone();
-    let flusher = thread::Builder::new().name("flush".to_owned()).spawn(move || {
-        // The receiver gives up after a while; then nobody wants the result.
-        sender.send(mount::flush(&path)).ok();
-    });
-    let result = match flusher {
-        Ok(_) => receiver.recv_timeout(FLUSH).unwrap_or_else(|error| Err(io::Error::other(error))),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result {
-        log::warn!("flush '{}': {error}", place.mountpoint.display());
     }
 }

@@ -14,7 +14,7 @@ use super::fd_cache::FdCache;
 use super::marker::Marks;
 use super::stack::{LayerInfo, Offsets};
 use super::store::Store;
-use crate::sys::{self, At, Error, Result};
+use crate::sys::{At, Error, Result};
 use crate::types::RealId;
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -267,7 +267,7 @@ impl DirOpener {
             return Ok(*known);
         }
         let fd = self.open(dir)?;
-        let offsets = Offsets::of(sys::file::fs_magic(fd.as_fd())?);
+        let offsets = Offsets::of(self.store.fs_magic(fd.as_fd())?);
         Ok(*dir.offsets.get_or_init(|| offsets))
     }
 

@@ -1,7 +1,7 @@
 //! A bounded cache of open descriptors, so that neither the number of files nor of directories in use bounds the union.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -10,17 +10,53 @@ const SHARDS: usize = 8;
 
 type Shard<T> = Mutex<LruCache<u64, Arc<T>>>;
 
+/// Every cache of the process: descriptors are scarce for all of it at once.
+static ALL: Mutex<Vec<Weak<dyn Release>>> = Mutex::new(Vec::new());
+
+trait Release: Send + Sync {
+    fn release(&self);
+}
+
+/// Closes what all caches keep, except what is in use just now.
+pub fn release_all() {
+    let caches: Vec<_> = ALL.lock().iter().filter_map(Weak::upgrade).collect();
+    caches.iter().for_each(|cache| cache.release());
+}
+
 /// Least recently used descriptors are closed first. Values are shared: one that is in use stays open after it left the cache.
 #[derive(Debug)]
 pub struct FdCache<T> {
-    shards: Box<[Shard<T>]>,
+    shards: Arc<[Shard<T>; SHARDS]>,
 }
 
-impl<T> FdCache<T> {
+impl<T: Send + Sync> Release for [Shard<T>; SHARDS] {
+    fn release(&self) {
+        self.iter().for_each(empty);
+    }
+}
+
+fn empty<T>(shard: &Shard<T>) {
+    let mut kept = Vec::new();
+    {
+        let mut shard = shard.lock();
+        while let Some(entry) = shard.pop_lru() {
+            kept.push(entry);
+        }
+    }
+    drop(kept);
+}
+
+impl<T: Send + Sync + 'static> FdCache<T> {
     /// A cache of about `capacity` descriptors.
     pub fn new(capacity: usize) -> Self {
         let each = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(LruCache::new(each))).collect() }
+        let shards: Arc<[Shard<T>; SHARDS]> =
+            Arc::new(std::array::from_fn(|_| Mutex::new(LruCache::new(each))));
+        let shared: Weak<dyn Release> = Arc::downgrade(&(shards.clone() as Arc<dyn Release>));
+        let mut all = ALL.lock();
+        all.retain(|cache| cache.strong_count() > 0);
+        all.push(shared);
+        Self { shards }
     }
 
     fn shard(&self, key: u64) -> &Shard<T> {
@@ -49,15 +85,6 @@ impl<T> FdCache<T> {
 
     /// Forgets all descriptors.
     pub fn clear(&self) {
-        for shard in &self.shards {
-            let mut kept = Vec::new();
-            {
-                let mut shard = shard.lock();
-                while let Some(entry) = shard.pop_lru() {
-                    kept.push(entry);
-                }
-            }
-            drop(kept);
-        }
+        self.shards.iter().for_each(empty);
     }
 }

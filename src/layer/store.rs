@@ -9,7 +9,9 @@ use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{IFlags, OFlags, RenameFlags};
+use rustix::io::Errno;
 
+use super::fd_cache;
 use crate::sys::dirent::RawEntry;
 use crate::sys::handle::FileHandle;
 use crate::sys::{self, At, Result};
@@ -64,15 +66,29 @@ pub trait Store: Debug + Send + Sync {
     fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags>;
     fn set_flags(&self, fd: BorrowedFd<'_>, flags: IFlags) -> Result<()>;
     fn usage(&self, fd: BorrowedFd<'_>) -> Result<FsUsage>;
+    fn fs_magic(&self, fd: BorrowedFd<'_>) -> Result<u64> {
+        sys::file::fs_magic(fd)
+    }
 }
 
 /// The machine's own filesystems.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
+/// When descriptors have run out, those that are merely kept are given up for the one that is needed.
+fn with_a_descriptor<T>(open: impl Fn() -> Result<T>) -> Result<T> {
+    match open() {
+        Err(error) if matches!(error.errno(), Errno::MFILE | Errno::NFILE) => {
+            fd_cache::release_all();
+            open()
+        }
+        other => other,
+    }
+}
+
 impl Store for Disk {
     fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
-        sys::namei::open(at, flags, mode)
+        with_a_descriptor(|| sys::namei::open(at, flags, mode))
     }
 
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
@@ -128,7 +144,7 @@ impl Store for Disk {
     }
 
     fn tmpfile(&self, dir: BorrowedFd<'_>, mode: u32) -> Result<OwnedFd> {
-        sys::namei::tmpfile(dir, mode)
+        with_a_descriptor(|| sys::namei::tmpfile(dir, mode))
     }
 
     fn get_xattr(&self, at: At<'_>, name: &OsStr) -> Result<Option<Vec<u8>>> {

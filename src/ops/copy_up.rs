@@ -7,7 +7,7 @@ use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::Union;
-use super::ensure_upper::{Extent, UpperDir};
+use super::ensure_upper::{Extent, OnCopy, UpperDir};
 use super::lookup::is_same_link;
 use super::place::Place;
 use crate::config::Durability;
@@ -40,11 +40,12 @@ impl Staged<'_> {
 }
 
 impl Union {
-    pub(super) fn copy_up_dir(&self, node: &Arc<Node>) -> Result<()> {
+    /// Whether it was this call that has copied the directory up, which is then as `on_copy` has left it.
+    pub(super) fn copy_up_dir(&self, node: &Arc<Node>, on_copy: &OnCopy<'_>) -> Result<bool> {
         let staging = &self.upper()?.staging;
         let _gates = locks::lock(&[node]);
         if node.is_upper() {
-            return Ok(());
+            return Ok(false);
         }
         let link = node.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
         let parent = self.upper_dir(&link.parent)?;
@@ -53,6 +54,7 @@ impl Union {
         let prepared = staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(source.at(), &stat, prepared.at())?;
+        on_copy(prepared.at(), &stat)?;
         if let Some(lower) = node.peek_dir(|directory| directory.stack.lowers.first().cloned()).flatten()
             && let Some(origin) = self.origin_of(source.at(), &lower)?
         {
@@ -75,25 +77,27 @@ impl Union {
         let real = RealDir::child(&parent.real, link.name.clone(), copy.ino);
         node.with_dir(|directory| directory.stack.upper = Some(real));
         self.mark_in_upper(node, &link);
-        Ok(())
+        Ok(true)
     }
 
     /// A removed directory that somebody still has open gets a copy without a name when its attributes change.
-    pub(super) fn copy_up_removed_dir(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn copy_up_removed_dir(&self, node: &Arc<Node>, on_copy: &OnCopy<'_>) -> Result<bool> {
         let upper = self.upper()?;
         let _gates = locks::lock(&[node]);
         if node.is_upper() {
-            return Ok(());
+            return Ok(false);
         }
         let prepared = upper.staging.prepare();
         self.store.mkdir(prepared.at(), 0o700)?;
-        self.copy_metadata(self.place(node)?.at(), &self.stat(node)?, prepared.at())?;
+        let stat = self.stat(node)?;
+        self.copy_metadata(self.place(node)?.at(), &stat, prepared.at())?;
+        on_copy(prepared.at(), &stat)?;
         let fd = self.store.open(prepared.at(), OFlags::PATH | OFlags::DIRECTORY, 0)?;
         let ino = self.store.stat_fd(fd.as_fd())?.ino;
         let real = RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
         let stack = DirStack { upper: Some(real), lowers: Arc::new([]) };
         node.with_dir(|directory| directory.stack = stack);
-        Ok(())
+        Ok(true)
     }
 
     /// The caller holds the node's gate.
@@ -102,11 +106,12 @@ impl Union {
         node: &Arc<Node>,
         lower: &LowerFile,
         to: Option<(&Link, &UpperDir)>,
-        extent: Extent,
+        (extent, on_copy): (Extent, &OnCopy<'_>),
     ) -> Result<()> {
         let source = self.place(node)?;
         let stat = self.stat(node)?;
         let staged = self.stage_copy(node, lower, &source, &stat, extent)?;
+        on_copy(staged.at(), &stat)?;
         let can_mark = self.upper()?.format.can_mark(node.kind);
         let origin = self.origin_of(source.at(), &lower.dir)?.filter(|_| can_mark);
         let index = match &origin {

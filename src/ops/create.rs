@@ -70,23 +70,39 @@ impl Union {
         let dir = self.upper_dir(&node)?;
         let over_whiteout = self.check_free(&node, &name)?;
         let object = self.earned(self.masked(object, caller, &node, &dir)?, caller, &dir)?;
-        if over_whiteout {
-            self.make_over_whiteout(caller, &dir, &name, object)?;
+        let made = if over_whiteout {
+            self.make_over_whiteout(caller, &dir, &name, object)
         } else {
             match self.make_at(caller, dir.at(&name), object) {
+                Ok(()) => self.stat_of_new(dir.at(&name), object),
                 // The upperdir may hold whiteouts although no lowerdir is below it.
                 Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&node, &name)? => {
-                    self.make_over_whiteout(caller, &dir, &name, object)?;
+                    self.make_over_whiteout(caller, &dir, &name, object)
                 }
-                other => other?,
+                Err(error) => Err(error),
             }
-        }
+        };
         node.with_dir(|directory| directory.changes += 1);
-        let stat = self.store.stat(dir.at(&name))?.ok_or(Error::refused(Errno::IO, "new file is gone"))?;
+        let stat = made?;
         let link = Link { parent: node.clone(), name, in_upper: true };
         let made = self.adopt_made(Seen { link, version: None }, &dir, &stat);
         let made = made.ok_or(Error::refused(Errno::IO, "new file without a node"))?;
         self.entry(&Adopted { node: made, stat })
+    }
+
+    /// What has just been made is; it is removed again when that cannot be told.
+    fn stat_of_new(&self, at: At<'_>, object: Object<'_>) -> Result<Stat> {
+        let missing = Error::refused(Errno::IO, "new file is gone");
+        let stat = self.store.stat(at).map_err(Into::into).and_then(|stat| stat.ok_or(missing));
+        stat.inspect_err(|_| {
+            let removed = match object {
+                Object::Directory { .. } => self.store.rmdir(at),
+                Object::Node { .. } | Object::Symlink { .. } => self.store.unlink(at),
+            };
+            if let Err(error) = removed {
+                log::error!("what was made, and then could not be looked at, stays: {error}");
+            }
+        })
     }
 
     /// Checks that nothing is shown under a name of a directory that still exists. Returns whether a whiteout is there. The
@@ -169,26 +185,27 @@ impl Union {
     }
 
     /// Prepares the object in the work directory and puts it in the whiteout's place with one rename. A directory becomes
-    /// opaque: what the lower one of the same name holds stays deleted.
+    /// opaque: what the lower one of the same name holds stays deleted. What it is then.
     fn make_over_whiteout(
         &self,
         caller: Caller,
         dir: &UpperDir,
         name: &OsStr,
         object: Object<'_>,
-    ) -> Result<()> {
+    ) -> Result<Stat> {
         let nursery = self.nursery(dir)?;
         let fd =
             self.store.open(nursery.at(), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0)?;
         let made = At::new(std::os::fd::AsFd::as_fd(&fd), OsStr::new("new"));
         self.make_at(caller, made, object)?;
-        if matches!(object, Object::Directory { .. }) {
+        let is_dir = matches!(object, Object::Directory { .. });
+        if is_dir {
             self.set_opaque(made)?;
-            self.store.rename(made, dir.at(name), RenameFlags::EXCHANGE)?;
-        } else {
-            self.store.rename(made, dir.at(name), RenameFlags::empty())?;
         }
-        Ok(())
+        let stat = self.stat_of_new(made, object)?;
+        let flags = if is_dir { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
+        self.store.rename(made, dir.at(name), flags)?;
+        Ok(stat)
     }
 
     /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the

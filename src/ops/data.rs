@@ -9,8 +9,7 @@ use super::Union;
 use super::ensure_upper::Extent;
 use super::file::OpenFile;
 use crate::error::{Error, Result};
-use crate::namespace::locks;
-use crate::types::{Caller, NodeId};
+use crate::types::NodeId;
 
 /// The open file of a layer that has a node's data, and keeps having it.
 #[derive(Debug)]
@@ -57,16 +56,5 @@ impl Union {
             true => Err(Error::refused(Errno::PERM, "the file is append-only")),
             false => Ok(()),
         }
-    }
-
-    /// Takes all data away, as opening with `O_TRUNC` does, copying none of it up. Returns whether the mode changed by it.
-    pub fn empty(&self, caller: Caller, id: NodeId) -> Result<bool> {
-        let node = self.node(id)?;
-        self.ensure_upper(&node, Extent::UpTo(0))?;
-        let _gates = locks::lock(&[&node]);
-        let file = self.open_gated(&node, true)?;
-        let cleared = self.clear_set_id_for(caller, &file)?;
-        self.store.truncate(file.fd.as_fd(), 0)?;
-        Ok(cleared)
     }
 }

@@ -12,6 +12,7 @@ use crate::layer::dir::RealDir;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Link, Node};
 use crate::sys::At;
+use crate::types::Stat;
 
 /// How much of a file's data is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub(super) enum Extent {
     /// The first bytes only: the file is about to be truncated to this size.
     UpTo(u64),
 }
+
+/// What is changed on a copy, given it and what the lower file is, before anybody can see the copy.
+pub(super) type OnCopy<'c> = dyn Fn(At<'_>, &Stat) -> Result<()> + 'c;
 
 /// A directory of the upperdir: the only thing that entries can be made in or removed from.
 #[derive(Debug, Clone)]
@@ -55,24 +59,49 @@ impl Union {
     /// # Errors
     /// `EROFS` without upperdir; whatever keeps the copy from being complete. The lower file is visible and intact then.
     pub(super) fn ensure_upper(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        self.upper()?;
-        if node.is_upper() {
+        if !self.ensure_upper_with(node, extent, &|_, _| Ok(()))? || node.is_dir() {
             return Ok(());
         }
-        if node.is_dir() {
-            return match self.ensure_upper_dir(node) {
-                Err(error) if error.errno() == Errno::NOENT && is_removed(node) => {
-                    self.copy_up_removed_dir(node)
-                }
-                other => other.map(drop),
-            };
-        }
-        while !self.try_copy_up(node, extent)? {}
         self.link_known_names(node)
     }
 
-    /// Copies a file up; `false` when its name changed meanwhile.
-    fn try_copy_up(&self, node: &Arc<Node>, extent: Extent) -> Result<bool> {
+    /// Gets the node into the upperdir as `on_copy` leaves its copy: both become visible at once, or neither. Whether it did so:
+    /// not when the node is, or comes meanwhile, into the upperdir otherwise.
+    ///
+    /// # Errors
+    /// As [`Union::ensure_upper`], and those of `on_copy`. Nothing has changed then.
+    pub(super) fn ensure_upper_with(
+        &self,
+        node: &Arc<Node>,
+        extent: Extent,
+        on_copy: &OnCopy<'_>,
+    ) -> Result<bool> {
+        self.upper()?;
+        if node.is_upper() {
+            return Ok(false);
+        }
+        if node.is_dir() {
+            return match self.ensure_parent_upper(node).and_then(|()| self.copy_up_dir(node, on_copy)) {
+                Err(error) if error.errno() == Errno::NOENT && is_removed(node) => {
+                    self.copy_up_removed_dir(node, on_copy)
+                }
+                other => other,
+            };
+        }
+        loop {
+            if let Some(copied) = self.try_copy_up(node, extent, on_copy)? {
+                return Ok(copied);
+            }
+        }
+    }
+
+    fn ensure_parent_upper(&self, node: &Arc<Node>) -> Result<()> {
+        let link = node.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
+        self.ensure_upper_dir(&link.parent).map(drop)
+    }
+
+    /// Copies a file up; whether it was this call that did, `None` when its name changed meanwhile.
+    fn try_copy_up(&self, node: &Arc<Node>, extent: Extent, on_copy: &OnCopy<'_>) -> Result<Option<bool>> {
         let link = node.link();
         if let Some(link) = &link {
             self.ensure_upper_dir(&link.parent)?;
@@ -80,22 +109,22 @@ impl Union {
         let _gates = locks::lock(&[node]);
         let lower = match &node.state.read().body {
             Body::Lower(lower) => lower.clone(),
-            _ => return Ok(true),
+            _ => return Ok(Some(false)),
         };
         match (link, node.link()) {
             (Some(link), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
                 let parent = self.upper_dir(&link.parent)?;
-                self.copy_up_file(node, &lower, Some((&link, &parent)), extent)?;
+                self.copy_up_file(node, &lower, Some((&link, &parent)), (extent, on_copy))?;
             }
-            (None, None) => self.copy_up_file(node, &lower, None, extent)?,
-            _ => return Ok(false),
+            (None, None) => self.copy_up_file(node, &lower, None, (extent, on_copy))?,
+            _ => return Ok(None),
         }
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
     /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
-    fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
+    pub(super) fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
         let links: Vec<Link> =
             node.state.read().links.iter().filter(|link| !link.in_upper).cloned().collect();
         for link in links {
@@ -121,7 +150,7 @@ impl Union {
         }
         while let Some(next) = chain.pop() {
             if !next.is_upper() {
-                self.copy_up_dir(&next)?;
+                self.copy_up_dir(&next, &|_, _| Ok(()))?;
             }
         }
         self.upper_dir(node)

@@ -8,7 +8,6 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
-use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
@@ -51,6 +50,10 @@ impl Union {
         if let Some(entry) = node.index_entry() {
             self.note_links(&entry)?;
         }
+        // Before the name is there: by its marks the file is found under it.
+        if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(&node) {
+            self.mark_impure(&parent, &dir)?;
+        }
         match self.link_to(&node, &dir, &name, over_whiteout) {
             // The upperdir may hold whiteouts although no lowerdir is below it.
             Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&parent, &name)? => {
@@ -58,15 +61,12 @@ impl Union {
             }
             other => other?,
         }
-        if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(&node) {
-            self.mark_impure(&parent, &dir)?;
-        }
         parent.with_dir(|directory| directory.changes += 1);
         self.note_link(&node, Link { parent: parent.clone(), name, in_upper: true });
-        let stat = self.stat(&node)?;
+        let attr = self.attr_after(&node)?;
         self.table.pin(&node);
         drop(gates);
-        self.entry(&Adopted { node, stat })
+        Ok(Entry { attr })
     }
 
     fn link_to(&self, node: &Node, dir: &UpperDir, name: &OsStr, over_whiteout: bool) -> Result<()> {
@@ -182,13 +182,7 @@ impl Union {
     }
 
     /// Records that a name of an upper file is gone; removes its index entry when it was the last one in the union.
-    pub(super) fn name_removed(
-        &self,
-        node: &Arc<Node>,
-        parent: &Arc<Node>,
-        name: &OsStr,
-        home: Home,
-    ) -> Result<()> {
+    pub(super) fn name_removed(&self, node: &Arc<Node>, parent: &Arc<Node>, name: &OsStr, home: Home) {
         let held = matches!(home, Home::Held(_) | Home::Parked(_));
         let replaced = match &mut node.state.write().body {
             crate::namespace::node::Body::Upper(upper) => Some(std::mem::replace(&mut upper.home, home)),
@@ -198,6 +192,9 @@ impl Union {
             self.let_go(&replaced);
         }
         self.drop_link(node, parent, name);
-        if held { self.drop_index_entry(node) } else { Ok(()) }
+        // The name is gone, whatever becomes of an entry that nothing in the union leads to.
+        if held && let Err(error) = self.drop_index_entry(node) {
+            log::warn!("index entry of a file without names: {error}");
+        }
     }
 }

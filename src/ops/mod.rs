@@ -132,8 +132,8 @@ impl Union {
         mountpoint: Option<&Path>,
     ) -> Result<Self, SetupError> {
         let stack = open::stack(&store, config, mountpoint)?;
-        let dirs_limit = sys::process::fd_limit() / 4;
-        let dirs = DirOpener::new(store.clone(), dirs_limit.clamp(16, 8192));
+        let budget = Budget::of_process();
+        let dirs = DirOpener::new(store.clone(), budget.dirs);
         let upper_root = stack.upper.as_ref().map(|upper| upper.root.clone());
         let root = root_node(&*store, &dirs, upper_root, stack.lowers.clone())
             .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
@@ -146,11 +146,11 @@ impl Union {
             id_map: config.id_map.clone(),
             privileged: sys::creds::rules_files(),
             real_root: sys::creds::in_initial_user_namespace(),
-            held_limit: dirs_limit,
+            held_limit: budget.held,
         };
         Ok(Self {
             dirs,
-            files: FdCache::new(dirs_limit.clamp(16, 4096)),
+            files: FdCache::new(budget.files),
             table: Table::new(Numbers::new(stack.filesystems), root),
             upper: stack.upper,
             roots: stack.lowers,
@@ -247,6 +247,48 @@ impl Union {
             return Err(Error::refused(Errno::INVAL, "the name is reserved for marks of the union"));
         }
         Ok(())
+    }
+}
+
+/// How often something is tried that must not fail any more.
+const TRIES: usize = 3;
+
+/// What comes after a change that has been made: only what fails again and again fails.
+fn insist<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    let mut outcome = attempt();
+    for _ in 1..TRIES {
+        if outcome.is_ok() {
+            break;
+        }
+        outcome = attempt();
+    }
+    outcome
+}
+
+/// How many descriptors are kept, each for what it is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Budget {
+    dirs: usize,
+    files: usize,
+    held: usize,
+}
+
+impl Budget {
+    /// What requests in hand have open at a time, and whatever else the process opens later.
+    const TRANSIENT: usize = 24;
+
+    /// To be asked when the layers are open, each of which takes one.
+    fn of_process() -> Self {
+        let open = sys::process::open_files().unwrap_or_else(|error| {
+            log::debug!("how many files are open is not known: {error}");
+            0
+        });
+        Self::new(sys::process::fd_limit(), open)
+    }
+
+    fn new(limit: usize, open: usize) -> Self {
+        let each = limit.saturating_sub(open + Self::TRANSIENT) / 4;
+        Self { dirs: each.clamp(4, 8192), files: each.clamp(4, 4096), held: each }
     }
 }
 

@@ -89,7 +89,7 @@ impl Union {
                 self.store.unlink(dir.at(name)).map_err(Into::into)
             };
             removed.inspect_err(|_| self.let_go(&home))?;
-            self.name_removed(&victim, parent, name, home)?;
+            self.name_removed(&victim, parent, name, home);
         } else {
             self.put_whiteout(&dir, name)?;
             self.drop_link(&victim, parent, name);

@@ -183,7 +183,7 @@ impl Union {
             }
         })?;
         if let Some((target, remains)) = replaced {
-            self.replaced(target, to, remains)?;
+            self.replaced(target, to, remains);
         }
         self.moved(source, from, to);
         if let (Plan::Exchange, Some(target)) = (plan, &to.node) {
@@ -313,7 +313,7 @@ impl Union {
         }
     }
 
-    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, remains: Remains) -> Result<()> {
+    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, remains: Remains) {
         match remains {
             Remains::File(home) => return self.name_removed(target, &to.parent, &to.name, home),
             Remains::Directory(upper, held) => upper.detach(held),
@@ -324,7 +324,6 @@ impl Union {
         } else {
             self.drop_link(target, &to.parent, &to.name);
         }
-        Ok(())
     }
 
     fn moved(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>) {

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use super::Union;
 use super::ensure_upper::Extent;
+use super::{Union, insist};
 use crate::error::{Error, Result};
 use crate::layer::copy_data;
 use crate::namespace::locks;
@@ -80,7 +80,7 @@ impl Union {
             return self.append_back(&node, before.size, offset, data);
         }
         let written = copy_data::write_all(&*self.store, file.fd.as_fd(), data, offset);
-        self.store.set_times(At::this(file.fd.as_fd()), None, Some(NewTime::At(before.mtime)))?;
+        self.keep_time(At::this(file.fd.as_fd()), before.mtime);
         written.map(|()| data.len()).map_err(Into::into)
     }
 
@@ -114,9 +114,19 @@ impl Union {
         let _gates = locks::lock(&[&node]);
         let kept = (changed.is_ok() && is_recent(before)).then_some(before);
         if let Some(mtime) = told.heard().or(kept) {
-            self.store.set_times(self.place(&node)?.at(), None, Some(NewTime::At(mtime)))?;
+            match self.place(&node) {
+                Ok(place) => self.keep_time(place.at(), mtime),
+                Err(error) => log::warn!("time of modification of a file: {error}"),
+            }
         }
         changed
+    }
+
+    /// The data has been written, whatever becomes of its time.
+    fn keep_time(&self, at: At<'_>, mtime: Time) {
+        if let Err(error) = insist(|| Ok(self.store.set_times(at, None, Some(NewTime::At(mtime)))?)) {
+            log::warn!("time of modification of a file: {error}");
+        }
     }
 
     /// Takes over the time of modification that the kernel has kept. It also tells it of files whose change of status is

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::idmap::{acl, capability};
 use crate::layer::marker;
 use crate::namespace::locks;
+use crate::namespace::node::Node;
 use crate::types::{Caller, NodeId};
 
 const ACCESS_ACL: &str = "system.posix_acl_access";
@@ -100,14 +101,20 @@ impl Union {
         self.ensure_upper(&node, Extent::All)?;
         let _gates = locks::lock(&[&node]);
         let place = self.place(&node)?;
-        self.store.set_xattr(place.at(), &on_disk, &value, flags)?;
+        let cleared = match name == ACCESS_ACL {
+            true => self.clear_set_gid_before_acl(caller, &node)?,
+            false => None,
+        };
+        let set = self.store.set_xattr(place.at(), &on_disk, &value, flags);
+        if let (Err(_), Some(mode)) = (&set, cleared)
+            && let Err(error) = self.store.chmod(place.at(), mode)
+        {
+            log::error!("mode of a file whose ACL could not be set: {error}");
+        }
         if name == DEFAULT_ACL {
             self.forget_default_acl(&node);
         }
-        if name == ACCESS_ACL {
-            self.clear_set_gid_after_acl(caller, &node)?;
-        }
-        Ok(())
+        Ok(set?)
     }
 
     /// Removes an attribute.
@@ -132,17 +139,18 @@ impl Union {
     }
 
     /// Setting an access ACL takes the set-gid bit away unless the caller is in the file's group or has `CAP_FSETID`
-    /// (kernel: `posix_acl_update_mode`).
-    fn clear_set_gid_after_acl(&self, caller: Caller, node: &crate::namespace::node::Node) -> Result<()> {
+    /// (kernel: `posix_acl_update_mode`). The mode before, if that has changed it.
+    fn clear_set_gid_before_acl(&self, caller: Caller, node: &Node) -> Result<Option<u32>> {
         let stat = self.stat(node)?;
         if stat.mode & libc::S_ISGID == 0
             || self.may_keep_set_id(caller)
             || self.is_in_group_of(caller, &stat)
         {
-            return Ok(());
+            return Ok(None);
         }
         let place = self.place(node)?;
-        Ok(self.store.chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?)
+        self.store.chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?;
+        Ok(Some(stat.mode & 0o7777))
     }
 }
 

@@ -3,13 +3,15 @@
 //! `AsFd` in, owned descriptors and plain values out, and one [`Error`] per failed call that remembers the call and what it
 //! was made on.
 
-pub mod at;
+pub mod apart;
+mod at;
 pub mod creds;
 pub mod dirent;
 mod error;
 pub mod file;
 pub mod handle;
 pub mod ioctl;
+pub mod limits;
 pub mod mount;
 pub mod namei;
 pub mod process;

@@ -9,16 +9,19 @@ use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 
 pub use servers::Servers;
 pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mount_at};
 
+use super::apart;
 use super::creds::in_initial_user_namespace;
 use super::process::is_root;
 use crate::config::MountFlags;
@@ -136,7 +139,8 @@ impl<'a> Resolved<'a> {
             flags,
             allow_other: flags.allow_other.unwrap_or_else(is_root),
             dev: flags.dev.unwrap_or(full_rights),
-            suid: flags.suid.unwrap_or(full_rights),
+            // In a user namespace the kernel lets the bits give ids of that namespace only.
+            suid: flags.suid.unwrap_or_else(is_root),
         }
     }
 
@@ -210,13 +214,20 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of umount2(2), or what fusermount3 says.
 pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
-    let detach = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    match rustix::mount::unmount(mountpoint, UnmountFlags::NOFOLLOW | detach) {
-        Err(Errno::PERM) => match fusermount::program() {
-            Some(program) => fusermount::unmount(&program, mountpoint, lazy),
-            None => Err(Errno::PERM.into()),
-        },
+    match rustix::mount::unmount(mountpoint, unmount_flags(lazy)) {
+        Err(Errno::PERM) => unmount_by_helper(mountpoint, lazy),
         other => Ok(other?),
+    }
+}
+
+fn unmount_flags(lazy: bool) -> UnmountFlags {
+    UnmountFlags::NOFOLLOW | if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() }
+}
+
+fn unmount_by_helper(mountpoint: &Path, lazy: bool) -> io::Result<()> {
+    match fusermount::program() {
+        Some(program) => fusermount::unmount(&program, mountpoint, lazy),
+        None => Err(Errno::PERM.into()),
     }
 }
 
@@ -240,12 +251,30 @@ impl MountId {
     }
 }
 
-/// Writes everything cached for the filesystem mounted on `mountpoint` back to it. It has to be served meanwhile.
+/// Writes everything cached for the filesystem mounted on `mountpoint` back to it, for the daemon that serves it meanwhile.
 ///
 /// # Errors
-/// Those of open(2) and syncfs(2).
-pub fn flush(mountpoint: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(mountpoint)?)?)
+/// Those of open(2) and syncfs(2); `ETIMEDOUT`.
+pub fn flush_apart(mountpoint: &Path, patience: Duration) -> io::Result<()> {
+    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
+    apart::run(patience, || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = rustix::fs::open(path.as_c_str(), flags, Mode::empty())?;
+        rustix::fs::syncfs(&opened)
+    })
+}
+
+/// [`unmount`], for the daemon that serves what is mounted there: the last unmounting of a filesystem waits until everything
+/// cached is written back to it.
+///
+/// # Errors
+/// As [`unmount`]; `ETIMEDOUT`.
+pub fn unmount_apart(mountpoint: &Path, lazy: bool, patience: Duration) -> io::Result<()> {
+    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
+    match apart::run(patience, || rustix::mount::unmount(path.as_c_str(), unmount_flags(lazy))) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => unmount_by_helper(mountpoint, lazy),
+        other => other,
+    }
 }
 
 /// The absolute path of a mountpoint, without symbolic links, even if what is mounted there no longer answers.

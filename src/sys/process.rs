@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use rustix::fs::Mode;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Resource, Rlimit, WaitOptions};
+use rustix::process::{Pid, WaitOptions};
 
 const READY: u8 = b'R';
 
@@ -150,15 +150,6 @@ pub fn leave_directory() -> io::Result<()> {
     Ok(rustix::process::chdir("/")?)
 }
 
-/// Allows as many open files as this process may have.
-///
-/// # Errors
-/// Those of setrlimit(2).
-pub fn raise_open_file_limit() -> io::Result<()> {
-    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
-    Ok(rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
-}
-
 /// Lets modes reach the layers as they are: the kernel has already applied the caller's umask.
 pub fn clear_umask() {
     rustix::process::umask(Mode::empty());
@@ -167,6 +158,15 @@ pub fn clear_umask() {
 /// Whether the effective user is root, in whatever user namespace.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// How many files this process has open.
+///
+/// # Errors
+/// Those of reading `/proc/self/fd`.
+pub fn open_files() -> io::Result<usize> {
+    // One of them is the one that they are read by.
+    Ok(std::fs::read_dir("/proc/self/fd")?.count().saturating_sub(1))
 }
 
 /// How many files this process may have open.

@@ -105,7 +105,7 @@ fn assert_either(found: &Tree, before: &Tree, after: &Tree, context: &str) {
 #[test]
 fn stopped_anywhere_a_mount_shows_the_old_or_the_new_state() {
     let mut points = 0;
-    for scenario in scenario::all() {
+    for scenario in scenario::all().into_iter().filter(|scenario| !scenario.in_parts) {
         let (before, after, calls) = expected(&scenario);
         for at in 0..=calls.len() {
             let (mut bench, store) = prepare(&scenario);
@@ -171,7 +171,7 @@ fn fail(scenario: &Scenario, (before, after, calls): (&Tree, &Tree, &[&str]), at
         Ok(()) => assert_eq!(difference(&found, after), "", "{context}: answered, but not done"),
         Err(answer) => {
             assert_eq!(answer, errno, "{context}");
-            assert_either(&found, before, after, &context);
+            assert_eq!(difference(&found, before), "", "{context}: an error, and yet something has changed");
         }
     }
     bench.forget_all();

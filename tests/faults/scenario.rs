@@ -1,9 +1,9 @@
 //! What is interrupted: one operation each, over layers in which it has as much to do as it can.
 
 use rustix::fs::FileType;
-use unionfuse::types::{Kind, NewTime, RenameMode, SetAttr, Time};
+use unionfuse::types::{Caller, Kind, NewTime, RenameMode, SetAttr, Time};
 
-use crate::harness::{Answer, Bench, ROOT};
+use crate::harness::{Answer, Bench, ROOT, USER, errno};
 use crate::layer::Layer;
 
 pub struct Scenario {
@@ -12,6 +12,14 @@ pub struct Scenario {
     /// Whether device nodes can be made, so that whiteouts are such.
     pub devices: bool,
     pub act: fn(&Bench) -> Answer<()>,
+    /// Attributes of a file of the upperdir are changed one by one: killed meanwhile, the daemon leaves some of them.
+    pub in_parts: bool,
+}
+
+impl Scenario {
+    fn in_parts(self) -> Self {
+        Self { in_parts: true, ..self }
+    }
 }
 
 /// Two lowers and an upper in which every kind of entry meets every other.
@@ -28,6 +36,8 @@ pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
         .file("empty2/x", "x")
         .dir("merged-empty")
         .file("replaced/y", "y");
+    top.file("set-id", "set-id").mode("set-id", 0o6755);
+    upper.file("upper-set-id", "set-id").mode("upper-set-id", 0o6755);
     upper.file("upper", "upper file").dir("udir").file("udir/u", "u").whiteout("gone").dir("upper-empty");
     upper.dir("empty2").whiteout("empty2/x").set("empty2", "trusted.overlay.impure", "y");
     upper.whiteout("replaced");
@@ -40,16 +50,16 @@ pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
 
 macro_rules! scenario {
     ($name:literal, $act:expr) => {
-        Scenario { name: $name, redirects: true, devices: true, act: $act }
+        Scenario { name: $name, redirects: true, devices: true, act: $act, in_parts: false }
     };
     ($name:literal without redirects, $act:expr) => {
-        Scenario { name: $name, redirects: false, devices: true, act: $act }
+        Scenario { name: $name, redirects: false, devices: true, act: $act, in_parts: false }
     };
     ($name:literal without devices, $act:expr) => {
-        Scenario { name: $name, redirects: true, devices: false, act: $act }
+        Scenario { name: $name, redirects: true, devices: false, act: $act, in_parts: false }
     };
     ($name:literal without either, $act:expr) => {
-        Scenario { name: $name, redirects: false, devices: false, act: $act }
+        Scenario { name: $name, redirects: false, devices: false, act: $act, in_parts: false }
     };
 }
 
@@ -92,7 +102,81 @@ fn changing() -> Vec<Scenario> {
         scenario!("chmod of a lower fifo", |u| u.chmod("fifo", 0o644).map(drop)),
         scenario!("setxattr of a lower file", |u| u.set_xattr("file", "user.more", "x")),
         scenario!("removexattr of a lower file", |u| u.remove_xattr("file", "user.note")),
+        scenario!("all attributes of a lower file", |u| everything(u, ROOT, "file")),
+        scenario!("all attributes of an upper file", |u| everything(u, ROOT, "upper")).in_parts(),
+        scenario!("all attributes of a lower file by a user", |u| everything(u, USER, "set-id")),
+        scenario!("all attributes of an upper file by a user", |u| everything(u, USER, "upper-set-id"))
+            .in_parts(),
+        scenario!("owner and mode of a lower directory", |u| {
+            let change = SetAttr { perm: Some(0o700), uid: Some(7), gid: Some(8), ..SetAttr::default() };
+            u.setattr("dir/sub", change).map(drop)
+        }),
+        scenario!("owner and mode of an upper directory", |u| {
+            let change = SetAttr { perm: Some(0o700), uid: Some(7), gid: Some(8), ..SetAttr::default() };
+            u.setattr("udir", change).map(drop)
+        })
+        .in_parts(),
+        scenario!("truncate of an upper file", |u| u.truncate("upper", 2).map(drop)),
+        scenario!("truncate of a lower hard link", |u| u.truncate("hard", 2).map(drop)),
+        scenario!("emptying of a lower file", |u| empty(u, "file")),
+        scenario!("emptying of an upper file by a user", |u| empty(u, "upper-set-id")).in_parts(),
+        scenario!("write to an upper file", |u| {
+            let node = u.node("upper")?;
+            u.write_node(node, 3, "XYZ")
+        }),
+        scenario!("pages of a lower file", |u| {
+            let node = u.node("file")?;
+            errno(u.raw().write_pages(node, 3, b"XYZ", None)).map(drop)
+        }),
+        scenario!("pages written back", |u| {
+            let node = u.node("file")?;
+            errno(u.raw().write_back(node, 3, b"XYZ")).map(drop)
+        })
+        .in_parts(),
+        scenario!("allocation in a lower file", |u| {
+            let node = u.node("file")?;
+            errno(u.raw().allocate(ROOT, node, 0, 0, 100)).map(drop)
+        }),
+        scenario!("copy of a range to a lower file", |u| {
+            let (from, to) = (u.node("other")?, u.node("file")?);
+            errno(u.raw().copy_range(ROOT, (from, 0), (to, 0), 5)).map(drop)
+        }),
+        scenario!("access ACL of an upper file by a user", |u| {
+            let node = u.node("upper-set-id")?;
+            errno(u.raw().set_xattr(USER, node, "system.posix_acl_access".as_ref(), &acl(), 0))
+        })
+        .in_parts(),
     ]
+}
+
+/// What one request can ask for at most.
+fn everything(union: &Bench, caller: Caller, path: &str) -> Answer<()> {
+    let time = |sec| Some(NewTime::At(Time { sec, nsec: 0 }));
+    let change = SetAttr {
+        perm: Some(0o604),
+        uid: Some(7),
+        gid: Some(8),
+        size: Some(3),
+        atime: time(55),
+        mtime: time(66),
+    };
+    let node = union.node(path)?;
+    errno(union.raw().setattr(caller, node, change)).map(drop)
+}
+
+fn empty(union: &Bench, path: &str) -> Answer<()> {
+    let node = union.node(path)?;
+    errno(union.raw().empty(USER, node)).map(drop)
+}
+
+/// Read and write for its owner and user 1000.
+fn acl() -> Vec<u8> {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 6, 1000), (4, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
+    let entry = |(tag, perm, id): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    [2u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).collect::<Vec<_>>().concat()
 }
 
 fn removing() -> Vec<Scenario> {

@@ -318,6 +318,11 @@ impl Store for Faulty {
         Disk.set_flags(fd, flags)
     }
 
+    fn fs_magic(&self, fd: BorrowedFd<'_>) -> Result<u64> {
+        self.step("fs_magic")?;
+        Disk.fs_magic(fd)
+    }
+
     fn usage(&self, fd: BorrowedFd<'_>) -> Result<FsUsage> {
         self.step("usage")?;
         Disk.usage(fd)

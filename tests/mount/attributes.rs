@@ -72,7 +72,7 @@ fn right_after_changes_in_passing() {
     let union = Alone::new(&[lower, layer().file("m/d/2", "")], &layer().file("n/d/f", ""));
     let root = union.root();
     for (name, change) in CHANGES {
-        everything_in(root).iter().for_each(|path| drop(path.symlink_metadata().unwrap()));
+        assert!(everything_in(root).iter().all(|path| path.symlink_metadata().is_ok()));
         // Coarse clocks must have moved on.
         std::thread::sleep(Duration::from_millis(20));
         change(root);
