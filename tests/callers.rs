@@ -29,3 +29,13 @@ fn podman() {
 fn places() {
     script::run("callers/places.sh", 5);
 }
+
+#[test]
+fn limits() {
+    script::run("callers/limits.sh", 5);
+}
+
+#[test]
+fn user_namespace() {
+    script::run("callers/user-namespace.sh", 5);
+}

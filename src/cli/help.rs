@@ -30,8 +30,9 @@ Environment:
                  logs only until the mount is live (on stderr)
 
 Signals:
-  SIGTERM, SIGINT and SIGHUP make the daemon unmount and end; a second one
-  ends it at once.
+  SIGTERM, SIGINT and SIGHUP make the daemon write back what is cached (at
+  most 3 seconds), unmount and end: after 5 seconds in any case, and at once
+  at a second signal. SIGHUP does nothing if it was ignored (nohup).
 
 Exit status:
   0   mounted (or unmounted)
@@ -72,7 +73,8 @@ Mount options:
 
  The mount:
   ro, rw, nodev, dev, nosuid, suid, noexec, exec, noatime, sync, dirsync
-                       as in mount(8); nodev,nosuid is the default for users
+                       as in mount(8); nodev,nosuid is the default for users,
+                       nodev for root of a user namespace
   allow_other          let other users in (default for root)
 
  Requests:

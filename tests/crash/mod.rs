@@ -1,5 +1,6 @@
 mod git;
 mod rig;
+mod signals;
 mod sqlite;
 mod untar;
 

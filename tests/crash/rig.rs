@@ -73,6 +73,41 @@ impl Rig {
         busy
     }
 
+    /// Starts `script` in the union, sends the daemon SIGTERM and a moment later SIGKILL, and mounts again. Panics when anything of
+    /// it, or of the script, is left after a second.
+    pub fn terminate_and_kill_under(&mut self, script: &str) {
+        let mut load = self.start(script);
+        std::thread::sleep(Duration::from_millis(20 + self.below(80)));
+        let pids: Vec<Pid> = daemons(self.root()).into_iter().filter_map(Pid::from_raw).collect();
+        let send = |signal| {
+            for pid in &pids {
+                // It may have ended by the first signal.
+                let _ = rustix::process::kill_process(*pid, signal);
+            }
+        };
+        send(Signal::TERM);
+        std::thread::sleep(Duration::from_micros(self.below(20_000)));
+        send(Signal::KILL);
+        let start = Instant::now();
+        for pid in &pids {
+            while Path::new(&format!("/proc/{}/task", pid.as_raw_nonzero())).exists() {
+                // A zombie that is ours to reap is gone but for its number.
+                let _ = rustix::process::waitpid(Some(*pid), WaitOptions::NOHANG);
+                assert!(start.elapsed() < Duration::from_secs(1), "the daemon {pid:?} cannot be killed");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        // Who is content with what the kernel remembers goes on; nobody hangs.
+        let _ = rustix::process::kill_process(Pid::from_child(&load), Signal::TERM);
+        while load.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(2), "who uses the mount hangs");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.mount = None;
+        self.mount();
+        self.check_layers();
+    }
+
     fn start(&self, script: &str) -> Child {
         let said = std::fs::File::create(self.beside("said")).unwrap();
         let mut bash = Command::new("timeout");
