@@ -108,9 +108,17 @@ impl Table {
                 counted
             });
             match self.nodes.entry(number.0) {
-                Entry::Occupied(entry) if known == Some(number) || is_same(entry.get()) => {
+                Entry::Occupied(entry)
+                    if is_same(entry.get())
+                        // The node that the number was known by may have gone meanwhile, and this be another file's.
+                        || (known == Some(number) && self.renumbered(real) == known) =>
+                {
                     entry.get().refs.fetch_add(1, Ordering::Relaxed);
                     return Some(Interned { node: entry.get().clone(), created: false });
+                }
+                Entry::Occupied(_) if known == Some(number) => {
+                    known = self.renumbered(real);
+                    id = known.or(wanted);
                 }
                 Entry::Occupied(_) => id = None,
                 Entry::Vacant(entry) => {
@@ -133,9 +141,12 @@ impl Table {
         }
     }
 
-    /// One more reference to a node that has some: a child's.
-    pub fn pin(&self, node: &Node) {
-        node.refs.fetch_add(1, Ordering::Relaxed);
+    /// One more reference to a node, a child's or an operation's; `false` when it has none: then it has left the table, or is about
+    /// to, and never comes back.
+    #[must_use]
+    pub fn pin(&self, node: &Node) -> bool {
+        let more = |refs: u64| (refs > 0).then(|| refs + 1);
+        node.refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     /// Takes `count` references back. Returns the nodes that are gone now: this one, and parents that only it referred to.
@@ -248,6 +259,33 @@ mod tests {
         assert_eq!(intern(&table, 10, 11).node.id, second.id);
         assert_eq!(table.forget(second.id, 2).len(), 1);
         assert_eq!(table.renumbered(RealId { dev: 1, ino: 11 }), None);
+    }
+
+    /// Another file has got the number of the node that was known, between the look at it and the lock of its entry.
+    #[test]
+    fn a_number_that_is_known_no_more_is_not_taken() {
+        let table = table();
+        let real = RealId { dev: 1, ino: 12 };
+        let other = intern(&table, 10, 10).node;
+        table.renumber(real, NodeId(10));
+        let overtaken = |_: &Node| {
+            table.unnumber(real);
+            false
+        };
+        let found = table.intern(Some(NodeId(12)), real, overtaken, |id| Some(file(id, 12))).unwrap();
+        assert!(found.created && !Arc::ptr_eq(&found.node, &other));
+        assert_eq!(found.node.id, NodeId(12));
+    }
+
+    #[test]
+    fn a_count_never_rises_from_zero() {
+        let table = table();
+        let node = intern(&table, 10, 10).node;
+        assert!(table.pin(&node));
+        assert!(table.forget(NodeId(10), 1).is_empty());
+        assert_eq!(table.forget(NodeId(10), 1).len(), 1);
+        assert!(!table.pin(&node));
+        assert!(table.get(NodeId(10)).is_none());
     }
 
     #[test]

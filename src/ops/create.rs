@@ -61,7 +61,7 @@ impl Union {
     }
 
     fn make(&self, caller: Caller, parent: NodeId, name: Name<'_>, object: Object<'_>) -> Result<Entry> {
-        let (node, _) = self.dir_node(parent)?;
+        let node = self.borrow_dir(parent)?;
         self.check_new_name(&node, name.as_os_str())?;
         self.ensure_upper_dir(&node)?;
         let name: Arc<OsStr> = Arc::from(name.as_os_str());

@@ -32,39 +32,46 @@ impl Union {
     /// `EPERM` for directories, `EEXIST`, `ENOENT` for a file that has no name left, `EMLINK` from the filesystem.
     pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: Name<'_>) -> Result<Entry> {
         let node = self.node(id)?;
-        let (parent, _) = self.dir_node(new_parent)?;
+        let parent = self.borrow_dir(new_parent)?;
         if node.is_dir() {
             return Err(Error::refused(Errno::PERM, "directories have one name"));
         }
         self.check_new_name(&parent, new_name.as_os_str())?;
-        if node.link().is_none() && self.getattr(id)?.nlink == 0 {
+        // The answer's reference.
+        if !self.table.pin(&node) {
+            return Err(Error::refused(Errno::STALE, "unknown node"));
+        }
+        self.link_node(&node, &parent, new_name).inspect_err(|_| self.forget(node.id, 1))
+    }
+
+    fn link_node(&self, node: &Arc<Node>, parent: &Arc<Node>, new_name: Name<'_>) -> Result<Entry> {
+        if node.link().is_none() && self.getattr(node.id)?.nlink == 0 {
             return Err(Error::refused(Errno::NOENT, "the file was removed"));
         }
-        self.ensure_upper(&node, Extent::All)?;
-        self.ensure_upper_dir(&parent)?;
+        self.ensure_upper(node, Extent::All)?;
+        self.ensure_upper_dir(parent)?;
         let name: Arc<OsStr> = Arc::from(new_name.as_os_str());
-        let gates = locks::lock(&[&parent, &node]);
+        let gates = locks::lock(&[parent, node]);
         let _times = parent.times_change();
-        let dir = self.upper_dir(&parent)?;
-        let over_whiteout = self.check_free(&parent, &name)?;
+        let dir = self.upper_dir(parent)?;
+        let over_whiteout = self.check_free(parent, &name)?;
         if let Some(entry) = node.index_entry() {
             self.note_links(&entry)?;
         }
         // Before the name is there: by its marks the file is found under it.
-        if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(&node) {
-            self.mark_impure(&parent, &dir)?;
+        if parent.peek_dir(|directory| directory.impure) == Some(false) && self.may_have_origin(node) {
+            self.mark_impure(parent, &dir)?;
         }
-        match self.link_to(&node, &dir, &name, over_whiteout) {
+        match self.link_to(node, &dir, &name, over_whiteout) {
             // The upperdir may hold whiteouts although no lowerdir is below it.
-            Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&parent, &name)? => {
-                self.link_to(&node, &dir, &name, true)?;
+            Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(parent, &name)? => {
+                self.link_to(node, &dir, &name, true)?;
             }
             other => other?,
         }
         parent.with_dir(|directory| directory.changes += 1);
-        self.note_link(&node, Link { parent: parent.clone(), name, in_upper: true });
-        let attr = self.attr_after(&node)?;
-        self.table.pin(&node);
+        self.note_link(node, Link { parent: parent.clone(), name, in_upper: true });
+        let attr = self.attr_after(node)?;
         drop(gates);
         Ok(Entry { attr })
     }

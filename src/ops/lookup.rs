@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::Union;
 use super::remove::DISTURBANCES;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{
@@ -124,6 +126,10 @@ impl Union {
             let found = locate(&self.dir_stack(parent)?)
                 .and_then(|located| self.adopt(parent, name, located, before));
             let may_return = before == parent.version() || tries >= DISTURBANCES;
+            if tries >= DISTURBANCES && matches!(found, Ok(Sighting::Overtaken)) {
+                let reason = "the directory was forgotten, or does not hold still";
+                return Err(Error::refused(Errno::STALE, reason));
+            }
             match found {
                 Err(error) if may_return => return Err(error),
                 Ok(Sighting::Nothing) if may_return => return Ok(None),
@@ -291,12 +297,14 @@ impl Union {
         self.intern_upper(self.table.numbers().of(layer, stat), seen, stat, Home::Named, None)
     }
 
-    /// `None` when the directory is not as it was seen any more.
+    /// `None` when the directory is not as it was seen any more, or was forgotten.
     pub(super) fn make_node(&self, id: NodeId, kind: Kind, seen: Seen, body: Body) -> Option<Node> {
         if seen.version.is_some() && seen.link.parent.version() != seen.version {
             return None;
         }
-        self.table.pin(&seen.link.parent);
+        if !self.table.pin(&seen.link.parent) {
+            return None;
+        }
         let mut links = Links::new();
         links.push(seen.link);
         Some(Node::new(id, kind, links, body))
@@ -310,8 +318,10 @@ impl Union {
             known.in_upper |= link.in_upper;
             return;
         }
-        self.table.pin(&link.parent);
-        state.links.push(link);
+        // A name in a directory that was forgotten is found again when that is.
+        if self.table.pin(&link.parent) {
+            state.links.push(link);
+        }
     }
 
     /// Forgets a name of a node, because it was removed or renamed. Returns whether the node still has known names.

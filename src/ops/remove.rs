@@ -172,6 +172,16 @@ impl Union {
         Ok(adopted.map(|adopted| Borrowed { union: self, node: adopted.node }))
     }
 
+    /// A directory, referenced for the length of an operation that gives it children: without a reference it could be forgotten
+    /// meanwhile, and they would hang on a node that nobody finds.
+    pub(super) fn borrow_dir(&self, id: NodeId) -> Result<Borrowed<'_>> {
+        let (node, _) = self.dir_node(id)?;
+        match self.table.pin(&node) {
+            true => Ok(Borrowed { union: self, node }),
+            false => Err(Error::refused(Errno::STALE, "unknown node")),
+        }
+    }
+
     pub(super) fn dir_stack(&self, node: &Node) -> Result<DirStack> {
         node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
     }

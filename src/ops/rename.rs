@@ -85,8 +85,7 @@ impl Union {
         mode: RenameMode,
     ) -> Result<Vec<NodeId>> {
         self.upper()?;
-        let (old_parent, _) = self.dir_node(parent)?;
-        let (new_parent, _) = self.dir_node(new_parent)?;
+        let (old_parent, new_parent) = (self.borrow_dir(parent)?, self.borrow_dir(new_parent)?);
         let (name, new_name) = (name.as_os_str(), new_name.as_os_str());
         self.check_new_name(&new_parent, new_name)?;
         until_undisturbed(|| self.try_rename((&old_parent, name), (&new_parent, new_name), mode))
@@ -330,7 +329,10 @@ impl Union {
         if let Some(upper) = node.stack().and_then(|stack| stack.upper) {
             upper.moved(&to.dir.real, to.name.clone());
         }
-        self.table.pin(&to.parent);
+        // Both parents are borrowed, so this cannot fail.
+        if !self.table.pin(&to.parent) {
+            log::error!("a directory was forgotten while something was moved into it");
+        }
         let link = Link { parent: to.parent.clone(), name: to.name.clone(), in_upper: true };
         let old = {
             let mut state = node.state.write();

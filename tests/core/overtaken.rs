@@ -363,3 +363,30 @@ fn a_reader_overtaken_by_a_copy_up() {
     assert_eq!(bench.text("d/f").unwrap(), "newer");
     assert_eq!(bench.upper().text("d/f"), "newer");
 }
+
+/// As a listing ahead may be overtaken: nothing keeps its directory but the kernel. What is found in a directory that is in no table
+/// would be given to the kernel as if it were in the one of the same number that is looked up next.
+#[test]
+fn nothing_is_found_in_a_directory_that_is_forgotten_meanwhile() {
+    let forgotten: Arc<OnceLock<(Arc<Bench>, NodeId)>> = Arc::default();
+    let meanwhile = forgotten.clone();
+    let store = Arc::new(Faulty::watched(move |call| {
+        if let ("stat", Some((bench, node))) = (call, meanwhile.get()) {
+            bench.raw().forget(*node, 1);
+        }
+    }));
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.file("d/f", "");
+    });
+    bench.open_on(store);
+    let node = root(&bench, "d").unwrap();
+    let bench = Arc::new(bench);
+    forgotten.set((bench.clone(), node)).unwrap_or_else(|_| panic!("set once"));
+    let found = errno(bench.raw().lookup(node, as_name("f")));
+    assert_eq!(found.map(|entry| entry.map(|entry| entry.attr.node)), Err(Errno::STALE));
+    let listed = errno(bench.raw().read_dir(node, 0, true, &mut |_| std::ops::ControlFlow::Continue(())));
+    assert_eq!(listed, Err(Errno::STALE));
+    assert_eq!(bench.raw().live_nodes(), 1);
+    // The store holds the bench, which holds the store: the test ends with the process of both.
+    std::mem::forget(bench);
+}
