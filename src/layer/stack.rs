@@ -39,12 +39,12 @@ pub struct LayerInfo {
     pub no_atime: AtomicBool,
 }
 
-/// What `d_off` looks like on a filesystem: whether a listing can be resumed from it with one bit less.
+/// What directory offsets (`d_off`) are like on a filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offsets {
-    /// 63-bit hashes (ext4).
+    /// 63-bit hashes; from the first bits of one a listing can be resumed, at what has the same (ext4).
     Hashes,
-    /// Numbers below 2^62, but for one behind the last entry (xfs, btrfs, tmpfs, squashfs, erofs).
+    /// Counted: small but in very old or very large directories, and all ones behind the last entry (xfs, btrfs, tmpfs, …).
     Small,
     /// Not known to be either.
     Unknown,

@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwLock};
 
+use super::cookie::Places;
 use super::walk::DirStack;
 use crate::layer::dir::RealDir;
 use crate::types::{Kind, NodeId, RealId};
@@ -127,6 +128,10 @@ pub struct Directory {
     pub default_acl: Option<bool>,
     /// Removed from the union; nothing can be made in it any more.
     pub removed: bool,
+    /// Tells it from all others, also from those that have had its number.
+    pub key: DirKey,
+    /// Places in listings of it that their number does not tell by itself.
+    pub places: Option<Box<Places>>,
     /// Counts changes of its entries.
     pub changes: u64,
     /// Counts entries that were copied up, which changes nothing that is shown.
@@ -134,6 +139,37 @@ pub struct Directory {
     /// Whose the directory's times are: of all who change entries, or of one who publishes a copy and puts the times back. Held
     /// across system calls, taken after all gates and before nothing.
     pub times: Arc<RwLock<()>>,
+}
+
+/// What tells one directory's node from all others there have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirKey(u64);
+
+impl DirKey {
+    /// One that nobody has.
+    #[allow(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Directory {
+    /// A directory of the union, of which nothing is known but its layers.
+    pub fn new(stack: DirStack) -> Self {
+        Self {
+            stack,
+            redirect: None,
+            impure: false,
+            default_acl: None,
+            removed: false,
+            key: DirKey::new(),
+            places: None,
+            changes: 0,
+            copies: 0,
+            times: Arc::default(),
+        }
+    }
 }
 
 /// What a directory's entries were when they were looked at: equal as long as each is where it was found.

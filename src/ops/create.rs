@@ -239,16 +239,7 @@ impl Union {
         };
         let make = |id| {
             let upper = RealDir::child(&dir.real, seen.link.name.clone(), stat.ino);
-            let directory = Directory {
-                stack: DirStack { upper: Some(upper), lowers: Arc::new([]) },
-                redirect: None,
-                impure: false,
-                default_acl: None,
-                removed: false,
-                changes: 0,
-                copies: 0,
-                times: Arc::default(),
-            };
+            let directory = Directory::new(DirStack { upper: Some(upper), lowers: Arc::new([]) });
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };
         Some(self.table.intern(wanted, stat.real_id(), is_same, make)?.node)

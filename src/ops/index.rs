@@ -132,9 +132,9 @@ impl Union {
         let known = if stack.lowers.len() < super::lookup::MANY_LOWERS {
             None
         } else {
-            Some(self.snapshot(parent, &stack, false)?)
+            self.names_for_lookup(parent, &stack)?
         };
-        let among = known.as_ref().map(|snapshot| snapshot.lowers_of(name));
+        let among = known.as_ref().map(|snapshot| snapshot.lowers_of(name, &self.order));
         let lowers = DirStack { upper: None, lowers: stack.lowers };
         let located = self.walker().locate_among(&lowers, name, Origins::None, among)?;
         Ok(located.lowers.into_iter().next())

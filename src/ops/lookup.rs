@@ -13,6 +13,7 @@ use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{
     Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile, Version,
 };
+use crate::namespace::snapshot::Snapshot;
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
 use crate::sys;
 use crate::types::{Entry, Kind, Name, NodeId, RealId, Stat};
@@ -82,8 +83,21 @@ impl Union {
         if stack.lowers.len() < MANY_LOWERS {
             return self.locate_among(node, stack, name, None);
         }
-        let snapshot = self.snapshot(node, stack, false)?;
-        self.locate_among(node, stack, name, Some(snapshot.lowers_of(name)))
+        let names = self.names_for_lookup(node, stack)?;
+        let lowers = names.as_ref().map(|names| names.lowers_of(name, &self.order));
+        self.locate_among(node, stack, name, lowers)
+    }
+
+    /// The names in a directory of many layers, where they are of use for finding one; `None`: each layer has to be asked.
+    pub(super) fn names_for_lookup(&self, node: &Node, stack: &DirStack) -> Result<Option<Arc<Snapshot>>> {
+        if self.snapshots.is_crowded_out(node.id) {
+            return Ok(None);
+        }
+        match self.snapshot(node, stack, false) {
+            // A directory may be searched, and not read (0711), by a plain user's daemon, too.
+            Err(error) if error.errno() == Errno::ACCESS => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Finds a name when it is known which lowerdirs may have it.
@@ -181,18 +195,14 @@ impl Union {
             |node: &Node| node.peek_dir(|directory| is_same_dir(&directory.stack, located)).unwrap_or(false);
         let make = |id| {
             let marks = located.upper.as_ref().map(|upper| &upper.marks);
+            let stack = DirStack {
+                upper: located.upper.as_ref().map(|found| self.open_upper_dir(found)),
+                lowers: located.lowers.iter().map(Found::open_dir).collect(),
+            };
             let directory = Directory {
-                stack: DirStack {
-                    upper: located.upper.as_ref().map(|found| self.open_upper_dir(found)),
-                    lowers: located.lowers.iter().map(Found::open_dir).collect(),
-                },
                 redirect: marks.and_then(|marks| marks.redirect.as_deref().map(Box::from)),
                 impure: marks.is_some_and(|marks| marks.impure),
-                default_acl: None,
-                removed: false,
-                changes: 0,
-                copies: 0,
-                times: Arc::default(),
+                ..Directory::new(stack)
             };
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };

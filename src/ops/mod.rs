@@ -42,7 +42,7 @@ use crate::layer::{HIDDEN_WORK, open};
 use crate::namespace::changes::Changes;
 use crate::namespace::ino::Numbers;
 use crate::namespace::node::{Body, Directory, Links, Node};
-use crate::namespace::snapshot::Snapshots;
+use crate::namespace::snapshot::{Order, Snapshots};
 use crate::namespace::table::Table;
 use crate::namespace::walk::{DirStack, Walker};
 use crate::sys::{self, At};
@@ -65,6 +65,7 @@ pub struct Union {
     table: Table,
     upper: Option<Upper>,
     roots: Arc<[Arc<RealDir>]>,
+    order: Order,
     snapshots: Snapshots,
     options: Options,
     /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
@@ -154,6 +155,7 @@ impl Union {
             table: Table::new(Numbers::new(stack.filesystems), root),
             upper: stack.upper,
             roots: stack.lowers,
+            order: Order::default(),
             snapshots: Snapshots::default(),
             mode_changes: Mutex::new(()),
             told_times: writeback::ToldTimes::default(),
@@ -320,15 +322,6 @@ fn root_node(
         }
         impure |= marks.impure && dir.layer().is_upper();
     }
-    let directory = Directory {
-        stack: DirStack { upper, lowers },
-        redirect: None,
-        impure,
-        default_acl: None,
-        removed: false,
-        changes: 0,
-        copies: 0,
-        times: Arc::default(),
-    };
+    let directory = Directory { impure, ..Directory::new(DirStack { upper, lowers }) };
     Ok(Node::new(NodeId::ROOT, Kind::Directory, Links::new(), Body::Directory(Box::new(directory))))
 }

@@ -1,4 +1,5 @@
-//! Listing directories. There are no directory handles, so a cookie says all there is to know about a listing.
+//! Listing directories. There are no directory handles, so a cookie says all there is to know about a listing (see
+//! [`crate::namespace::cookie`]).
 //!
 //! A directory that only one layer has is streamed with that layer's own offsets. A merged one is listed in the order of a hash
 //! of the names, so that a cookie stays good whatever is added, removed or forgotten meanwhile.
@@ -16,18 +17,11 @@ use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::marker;
 use crate::layer::stack::Offsets;
+use crate::namespace::cookie::{self, DOT, DOT_DOT, Place};
 use crate::namespace::node::Node;
-use crate::namespace::snapshot::{self, Collector, Snapshot};
+use crate::namespace::snapshot::{Collector, Name, Snapshot};
 use crate::namespace::walk::DirStack;
 use crate::types::{DirEntry, Kind, NodeId};
-
-/// Cookies of merged listings have this bit, those of streams do not. Both stay positive, as `telldir(3)` wants them.
-const HASHED: u64 = 1 << snapshot::POSITION_BITS;
-const PAYLOAD: u64 = HASHED - 1;
-/// The payload behind the last entry of a stream.
-const END: u64 = PAYLOAD;
-const DOT: u64 = 1;
-const DOT_DOT: u64 = 2;
 
 /// Takes entries; breaking says that the entry was not taken.
 pub type Visit<'v> = dyn FnMut(DirEntry) -> ControlFlow<()> + 'v;
@@ -42,16 +36,18 @@ impl Union {
         if node.peek_dir(|directory| directory.removed) == Some(true) {
             return Ok(());
         }
+        let is_merged =
+            || node.peek_dir(|dir| cookie::is_merged(cookie, dir.places.as_deref())).unwrap_or(false);
         let streamed = match (cookie, stack.sole()) {
             (0, Some(sole)) if self.dirs.offsets(sole)? != Offsets::Unknown => Some(sole),
             (0, _) => None,
-            (cookie, _) if cookie & HASHED != 0 => None,
+            _ if is_merged() => None,
             // The directory was copied up since: the listing goes on in the layer it began in.
             (_, sole) => sole.or_else(|| stack.lowers.first()),
         };
         match streamed.cloned() {
             Some(dir) => self.stream(&node, &dir, cookie, attributes, visit),
-            None => self.list_merged(&node, &stack, cookie & PAYLOAD, attributes, visit),
+            None => self.list_merged(&node, &stack, cookie, attributes, visit),
         }
     }
 
@@ -77,13 +73,21 @@ impl Union {
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         let offsets = self.dirs.offsets(dir)?;
-        let Some(start) = offsets.offset_of(cookie) else {
-            return Ok(());
+        let start = match place_in(node, cookie, offsets) {
+            Place::Beginning => 0,
+            Place::Offset(offset) => offset,
+            Place::Position(_) | Place::Name(..) | Place::End => return Ok(()),
         };
         let fd = self.dirs.open_for_reading(dir)?;
         let mut outcome = Ok(());
+        let mut own = start;
         self.store.read_dir(fd.as_fd(), start, &mut |raw| {
-            let name = Listed { name: raw.name, cookie: offsets.cookie_of(raw.next), lowers: None };
+            let cookie = match offsets.tells_apart(own, raw.next) {
+                true => offsets.cookie_of(raw.next),
+                false => remember(node, Place::Offset(raw.next)),
+            };
+            own = raw.next;
+            let name = Listed { name: raw.name, cookie, lowers: None };
             match self.visit_name(node, name, attributes, visit) {
                 Ok(flow) => flow,
                 Err(error) => {
@@ -99,25 +103,38 @@ impl Union {
         &self,
         node: &Arc<Node>,
         stack: &DirStack,
-        after: u64,
+        cookie: u64,
         attributes: bool,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
+        let place = place_in(node, cookie, Offsets::Unknown);
+        let after = match &place {
+            Place::Beginning => 0,
+            Place::Position(position) | Place::Name(position, _) => *position,
+            Place::Offset(_) | Place::End => return Ok(()),
+        };
         for (position, name) in [(DOT, "."), (DOT_DOT, "..")] {
-            let name = Listed { name: OsStr::new(name), cookie: HASHED | position, lowers: None };
+            let name = Listed { name: OsStr::new(name), cookie: cookie::of_position(position), lowers: None };
             if after < position && self.visit_name(node, name, attributes, visit)?.is_break() {
                 return Ok(());
             }
         }
-        let snapshot = self.snapshot(node, stack, after == 0)?;
-        for entry in snapshot.after(after) {
-            let name =
-                Listed { name: entry.name, cookie: HASHED | entry.position, lowers: Some(entry.lowers) };
-            if self.visit_name(node, name, attributes, visit)?.is_break() {
-                break;
-            }
-        }
-        Ok(())
+        let snapshot = self.snapshot(node, stack, place == Place::Beginning)?;
+        let mut show = |entry: Name<'_>| {
+            let cookie = match entry.shares {
+                true => remember(node, Place::Name(entry.position, entry.name.into())),
+                false => cookie::of_position(entry.position),
+            };
+            let name = Listed { name: entry.name, cookie, lowers: Some(entry.lowers) };
+            self.visit_name(node, name, attributes, visit)
+        };
+        let mut names: Box<dyn Iterator<Item = Name<'_>>> = match &place {
+            Place::Name(position, name) => Box::new(snapshot.after_name(*position, name)),
+            _ => Box::new(snapshot.after(after)),
+        };
+        names
+            .find_map(|entry| show(entry).map(|flow| flow.is_break().then_some(())).transpose())
+            .unwrap_or(Ok(()))
     }
 
     /// Shows one name to `visit`, if the union shows it.
@@ -178,23 +195,25 @@ impl Union {
     /// The names in a merged directory. A listing that begins sees them as they are; one that goes on is content with those of
     /// its beginning, because what is gone meanwhile is noticed name by name.
     pub(super) fn snapshot(&self, node: &Node, stack: &DirStack, fresh: bool) -> Result<Arc<Snapshot>> {
-        let changes = node.peek_dir(|directory| directory.changes).unwrap_or(0);
-        if let Some(known) = self.snapshots.get(node.id)
+        let (key, changes) = node
+            .peek_dir(|directory| (directory.key, directory.changes))
+            .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
+        if let Some(known) = self.snapshots.get(node.id, key)
             && (!fresh || known.changes == changes)
         {
             return Ok(known);
         }
-        let mut names = Collector::default();
+        let mut names = Collector::new(&self.order);
         for dir in stack.all() {
             let lower = dir.layer().index.checked_sub(1).map(|_| names.next_lower());
             self.collect(dir, lower, &mut names)?;
         }
-        let snapshot = Arc::new(names.finish(changes));
+        let snapshot = Arc::new(names.finish(key, changes));
         self.snapshots.insert(node.id, snapshot.clone());
         Ok(snapshot)
     }
 
-    fn collect(&self, dir: &Arc<RealDir>, lower: Option<u16>, names: &mut Collector) -> Result<()> {
+    fn collect(&self, dir: &Arc<RealDir>, lower: Option<u16>, names: &mut Collector<'_>) -> Result<()> {
         let fd = self.dirs.open_for_reading(dir)?;
         let mut marks = false;
         self.store.read_dir(fd.as_fd(), 0, &mut |raw| {
@@ -229,38 +248,12 @@ struct Listed<'a> {
     lowers: Option<&'a [u16]>,
 }
 
-/// How a layer's directory offsets become cookies, which have one bit less.
-impl Offsets {
-    fn cookie_of(self, offset: u64) -> u64 {
-        match self {
-            // Offsets of ext4 are 63-bit hashes; the last bit only tells apart entries whose hashes differ in nothing else.
-            Self::Hashes => offset >> 1,
-            Self::Small | Self::Unknown => offset.min(END),
-        }
-    }
-
-    /// `None` at the end of the directory.
-    fn offset_of(self, cookie: u64) -> Option<u64> {
-        match self {
-            _ if cookie == END => None,
-            Self::Hashes => Some(cookie << 1),
-            Self::Small | Self::Unknown => Some(cookie),
-        }
-    }
+fn place_in(node: &Node, cookie: u64, offsets: Offsets) -> Place {
+    node.peek_dir(|directory| cookie::place(cookie, offsets, directory.places.as_deref()))
+        .unwrap_or(Place::End)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offsets_survive_the_way_through_a_cookie() {
-        for offset in [2u64, 4, 1 << 40] {
-            assert_eq!(Offsets::Small.offset_of(Offsets::Small.cookie_of(offset)), Some(offset));
-            assert_eq!(Offsets::Hashes.offset_of(Offsets::Hashes.cookie_of(offset)), Some(offset));
-        }
-        let last = i64::MAX.cast_unsigned();
-        assert_eq!(Offsets::Small.offset_of(Offsets::Small.cookie_of(last)), None);
-        assert_eq!(Offsets::Hashes.offset_of(Offsets::Hashes.cookie_of(last)), None);
-    }
+/// The number of a place that has to be remembered.
+fn remember(node: &Node, place: Place) -> u64 {
+    node.with_dir(|directory| directory.places.get_or_insert_default().remember(place)).unwrap_or(0)
 }
