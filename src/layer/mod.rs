@@ -1,5 +1,6 @@
 //! Layers: the directories a union is made of, what is written in them, and how changes are prepared.
 
+pub mod claim;
 pub mod copy_data;
 pub mod dir;
 pub mod fd_cache;

@@ -12,6 +12,7 @@ pub mod file;
 pub mod handle;
 pub mod ioctl;
 pub mod limits;
+pub mod memo;
 pub mod mount;
 pub mod namei;
 pub mod process;

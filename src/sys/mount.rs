@@ -1,6 +1,7 @@
 //! Mounting and unmounting: directly where we may, else through fusermount3.
 #![allow(unsafe_code)]
 
+mod connection;
 mod fusermount;
 mod servers;
 mod table;
@@ -18,8 +19,9 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 
+pub use connection::{Connection, served_by};
 pub use servers::Servers;
-pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mount_at};
+pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mount_at, mountpoint_of};
 
 use super::apart;
 use super::creds::in_initial_user_namespace;
@@ -248,6 +250,11 @@ impl MountId {
         // Older kernels ignore the first and answer the second.
         let stat = rustix::fs::statx(CWD, path, flags, STATX_MNT_ID_UNIQUE | StatxFlags::MNT_ID)?;
         Ok(Self { id: stat.stx_mnt_id, device: (stat.stx_dev_major, stat.stx_dev_minor) })
+    }
+
+    /// The device number of what is mounted there.
+    pub fn device(&self) -> (u32, u32) {
+        self.device
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::FUSE_DEVICE;
+use super::connection::CONNECTION;
 
 /// The processes that have a FUSE connection open.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Servers {
     /// # Errors
     /// Those of listing `/proc`. What cannot be seen of a single process is left out.
     pub fn of(minor: u32) -> io::Result<Self> {
-        let line = format!("fuse_connection:\t{minor}");
+        let line = format!("{CONNECTION}{minor}");
         let own = rustix::process::getpid();
         let mut found = Vec::new();
         for process in fs::read_dir("/proc")? {

@@ -46,6 +46,17 @@ pub fn is_mounted(wanted: (u32, u32)) -> io::Result<bool> {
     Ok(lines.any(|line| line.split(|byte| *byte == b' ').nth(2).and_then(device) == Some(wanted)))
 }
 
+/// Where a FUSE filesystem with this device number is mounted, as far as this mount namespace shows.
+///
+/// # Errors
+/// Those of reading `/proc/self/mountinfo`.
+pub fn mountpoint_of(wanted: (u32, u32)) -> io::Result<Option<PathBuf>> {
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    Ok(table.split(|byte| *byte == b'\n').filter_map(entry).find_map(|(mountpoint, entry)| {
+        (entry.device == wanted && entry.fs_type.as_bytes().starts_with(b"fuse")).then(|| PathBuf::from(mountpoint))
+    }))
+}
+
 /// A mount of the kernel's overlayfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelOverlay {
@@ -81,17 +92,18 @@ fn kernel_overlay(line: &[u8]) -> Option<KernelOverlay> {
 }
 
 fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
-    let mut lines = table.split(|byte| *byte == b'\n').rev();
-    lines.find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let device = device(fields.nth(2)?)?;
-        if unmangle(fields.nth(1)?) != path.as_os_str() {
-            return None;
-        }
-        // A variable number of optional fields ends with a lone "-".
-        fields.find(|field| *field == b"-")?;
-        Some(MountEntry { device, fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) })
-    })
+    let mut lines = table.split(|byte| *byte == b'\n').rev().filter_map(entry);
+    lines.find_map(|(mountpoint, entry)| (mountpoint == path.as_os_str()).then_some(entry))
+}
+
+/// The mountpoint of a line, and the rest of it.
+fn entry(line: &[u8]) -> Option<(OsString, MountEntry)> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let device = device(fields.nth(2)?)?;
+    let mountpoint = unmangle(fields.nth(1)?);
+    // A variable number of optional fields ends with a lone "-".
+    fields.find(|field| *field == b"-")?;
+    Some((mountpoint, MountEntry { device, fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) }))
 }
 
 /// Decodes `major:minor`.
