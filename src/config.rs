@@ -25,6 +25,9 @@ pub struct UnionConfig {
     pub durability: Durability,
     /// Owners as stored in the layers against owners as shown in the union.
     pub id_map: IdMap,
+    /// Whether the upperdir is only looked at, while another union may be changing it: nothing is made on disk, and nothing that
+    /// was seen is taken to last.
+    pub read_only: bool,
     /// Whether reading leaves the access times of upper files alone; those of lower ones stay in any case.
     pub no_atime: bool,
 }
@@ -41,6 +44,7 @@ impl UnionConfig {
             xattr_namespace: XattrNamespace::Auto,
             durability: Durability::Synced,
             id_map: IdMap::default(),
+            read_only: false,
             no_atime: false,
         }
     }

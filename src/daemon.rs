@@ -153,9 +153,11 @@ impl Live {
         let mountpoint = checked_mountpoint(&config.mountpoint)?;
         check_passthrough(config.session.passthrough)?;
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
-        let union = Union::open(&config.union, mountpoint.as_deref())?;
+        let mut union = Union::open(&config.union, mountpoint.as_deref())?;
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
-        let options = FuseMountOptions { source: config.source.clone(), flags: config.flags };
+        let read_only = config.flags.read_only || union.is_read_only();
+        let flags = MountFlags { read_only, ..config.flags };
+        let options = FuseMountOptions { source: config.source.clone(), flags };
         let target = mountpoint.as_deref().unwrap_or(&config.mountpoint);
         let device = match mount::mount_fuse(target, &options) {
             Ok(device) => device,
@@ -171,6 +173,8 @@ impl Live {
                 None
             }
         });
+        let known = place.as_ref().map(|place| place.id.device());
+        union.mounted(known.or_else(|| mount::served_by(&device)));
         let mut live = Self { session: None, place };
         live.session =
             Some(Session::start(union, device, &config.session).map_err(system("FUSE handshake"))?);

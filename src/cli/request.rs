@@ -99,6 +99,7 @@ impl Request {
                 xattr_namespace: if opts.user_xattr { XattrNamespace::User } else { XattrNamespace::Auto },
                 durability: opts.durability,
                 id_map: opts.id_map,
+                read_only: flags.read_only,
                 no_atime: flags.no_atime,
                 upper: opts.upper,
                 work: opts.work,

@@ -18,7 +18,8 @@ pub const AUFS_OPAQUE: &str = ".wh..wh..opq";
 /// The attribute fuse-overlayfs marks opaque directories with.
 pub const FUSE_OVERLAYFS_OPAQUE: &str = "user.fuseoverlayfs.opaque";
 
-const NAMESPACES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
+/// What the names of marks begin with.
+pub(super) const MARK_PREFIXES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 const ESCAPE: &str = "overlay.";
 const FUSE_OVERLAYFS: &[u8] = b"user.fuseoverlayfs.";
 
@@ -106,7 +107,7 @@ impl Marks {
 
 /// The mark an attribute stands for, e.g. `opaque`; `None` for attributes of users.
 fn mark_of(name: &OsStr) -> Option<&[u8]> {
-    let mark = NAMESPACES.iter().find_map(|prefix| name.as_bytes().strip_prefix(prefix.as_bytes()))?;
+    let mark = MARK_PREFIXES.iter().find_map(|prefix| name.as_bytes().strip_prefix(prefix.as_bytes()))?;
     (!mark.starts_with(ESCAPE.as_bytes())).then_some(mark)
 }
 
@@ -120,7 +121,7 @@ pub fn name_in_union(on_disk: &OsStr) -> Option<Cow<'_, OsStr>> {
     if on_disk.as_bytes().starts_with(FUSE_OVERLAYFS) {
         return None;
     }
-    for prefix in NAMESPACES {
+    for prefix in MARK_PREFIXES {
         if let Some(rest) = on_disk.as_bytes().strip_prefix(prefix.as_bytes()) {
             let own = rest.strip_prefix(ESCAPE.as_bytes())?;
             return Some(Cow::Owned(joined(prefix, own)));
@@ -138,7 +139,7 @@ pub fn name_on_disk(in_union: &OsStr) -> Option<Cow<'_, OsStr>> {
     if in_union.as_bytes().starts_with(FUSE_OVERLAYFS) {
         return None;
     }
-    for prefix in NAMESPACES {
+    for prefix in MARK_PREFIXES {
         if let Some(rest) = in_union.as_bytes().strip_prefix(prefix.as_bytes()) {
             let mut escaped = String::from(prefix);
             escaped.push_str(ESCAPE);
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn marks_are_hidden_and_users_names_escaped() {
-        for prefix in NAMESPACES {
+        for prefix in MARK_PREFIXES {
             let mark = format!("{prefix}opaque");
             assert_eq!(name_in_union(OsStr::new(&mark)), None);
             let stored = name_on_disk(OsStr::new(&mark)).unwrap().into_owned();

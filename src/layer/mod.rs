@@ -12,5 +12,6 @@ pub mod probe;
 pub mod stack;
 pub mod staging;
 pub mod store;
+mod view;
 mod workdir;
 pub use workdir::HIDDEN_WORK;

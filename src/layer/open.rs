@@ -2,29 +2,28 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
+use super::claim::{Claim, Stage};
 use super::dir::RealDir;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin::HandleDecoder;
+use super::probe::Format;
 use super::stack::{Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
+use super::staging::Staging;
 use super::store::Store;
-use super::workdir::WorkDir;
-use crate::config::UnionConfig;
+use super::view;
+use super::workdir::{self, Unfit, WorkDir};
+use crate::config::{Durability, UnionConfig};
 use crate::error::SetupError;
 use crate::sys::{self, At};
 use crate::types::RealId;
-
-/// How long a mount waits for the daemon of the one before it to end.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// `FUSE_SUPER_MAGIC` (linux/magic.h).
 pub(super) const FUSE_MAGIC: u64 = 0x6573_5546;
@@ -155,21 +154,130 @@ fn open_upper(
     mountpoint: Option<&Mountpoint>,
     filesystems: &mut Vec<Filesystem>,
 ) -> Result<Upper, SetupError> {
-    let upper_lock = lock_directory("upperdir", path, &opened.fd)?;
-    check_kernel_overlays("upperdir", path, opened.stat.real_id())?;
-    let work = WorkDir::find(config, path, &opened)?;
-    check_kernel_overlays("workdir", &work.path, work.id)?;
-    check_lowers(&work, lowers)?;
-    let work_id = work.id;
-    // Two mounts in one work directory would sweep each other's changes away, even with different upperdirs.
-    let work_lock = lock_directory("workdir", &work.path, &work.fd)?;
-    let made = work.made();
-    let (format, staging) = work.set_up(store, config, &opened)?;
+    let read_only = config.read_only || is_denied(path, &opened)?;
+    let place = if read_only {
+        view::open(store, config, path, &opened)
+    } else {
+        check_kernel_overlays("upperdir", path, opened.stat.real_id())?;
+        let stage = if mountpoint.is_some() { Stage::Opening } else { Stage::Unmounted };
+        prepare_work(store, config, (path, &opened), lowers, stage)?
+    };
+    let WorkPlace { staging, format, made, work, claim } = place;
     let filesystem = register_filesystem(filesystems, &opened);
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
-    let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime);
+    let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime || read_only);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging, format, made, work: work_id, locks: [upper_lock, work_lock] })
+    Ok(Upper { root, staging, format, made, work, claim, read_only })
+}
+
+/// Whether the upperdir is another's, to be looked at only.
+///
+/// # Errors
+/// On a read-only filesystem: whoever wants to write there is told at once.
+fn is_denied(path: &Path, opened: &Opened) -> Result<bool, SetupError> {
+    let Err(error) = sys::namei::may_write(&opened.fd) else { return Ok(false) };
+    match error.errno() {
+        Errno::ACCESS => {
+            log::warn!(
+                "upperdir '{}': not writable for the user that runs unionfuse; the union is read-only",
+                path.display()
+            );
+            Ok(true)
+        }
+        Errno::ROFS => {
+            let remedy = "its filesystem is mounted read-only; use one that can be written to, or mount with '-o ro'";
+            Err(SetupError::new("upperdir", Some(path), error, remedy))
+        }
+        _ => Ok(false),
+    }
+}
+
+/// Where a union prepares changes, and its claim to it.
+pub(super) struct WorkPlace {
+    pub(super) staging: Staging,
+    pub(super) format: Format,
+    pub(super) made: Vec<PathBuf>,
+    pub(super) work: Option<RealId>,
+    pub(super) claim: Option<Claim>,
+}
+
+/// Finds a workdir from which something can be renamed into the upperdir. A full filesystem may have no room for one yet: that is
+/// no reason not to delete something in it.
+fn prepare_work(
+    store: &Arc<dyn Store>,
+    config: &UnionConfig,
+    upper: (&Path, &Opened),
+    lowers: &[(&PathBuf, Opened)],
+    stage: Stage,
+) -> Result<WorkPlace, SetupError> {
+    let (path, opened) = upper;
+    let mut last = None;
+    let mut full = false;
+    for candidate in workdir::candidates(config, path)? {
+        let prepared = candidate
+            .open(path, opened)
+            .and_then(|work| prepare_in(store, config, upper, (work, lowers), stage));
+        match prepared {
+            Ok(place) => return Ok(place),
+            Err(Unfit::Refused(error)) => return Err(error),
+            Err(unfit) => {
+                full |= matches!(unfit, Unfit::Full(_));
+                last = Some(unfit.into_error());
+            }
+        }
+    }
+    let error = last.unwrap_or_else(|| SetupError::new("workdir", None, "there is no place for it", ""));
+    if !full || config.durability == Durability::Volatile {
+        return Err(error);
+    }
+    log::warn!("{error}: until there is room, only what needs no preparation can be changed");
+    let claim = claim("upperdir", upper, None, stage)?;
+    let later = {
+        let (store, config, path) = (store.clone(), config.clone(), path.to_path_buf());
+        let opened = Opened::directory("upperdir", upper.0)?;
+        move || workdir::make_later(&store, &config, &path, &opened)
+    };
+    let staging = Staging::later(store.clone(), later);
+    let format = Format::assumed(config.xattr_namespace);
+    Ok(WorkPlace { staging, format, made: Vec::new(), work: None, claim: Some(claim) })
+}
+
+fn prepare_in(
+    store: &Arc<dyn Store>,
+    config: &UnionConfig,
+    upper: (&Path, &Opened),
+    (work, lowers): (WorkDir, &[(&PathBuf, Opened)]),
+    stage: Stage,
+) -> Result<WorkPlace, Unfit> {
+    let made = work.made();
+    let claimed = check_kernel_overlays("workdir", &work.path, work.id)
+        .and_then(|()| check_lowers(&work, lowers))
+        .and_then(|()| claim("workdir", upper, Some(&work), stage));
+    let claim = claimed.map_err(|error| {
+        work.undo_made();
+        Unfit::Refused(error)
+    })?;
+    let id = work.id;
+    let (format, staging) = work.set_up(store, config, upper.1)?;
+    Ok(WorkPlace { staging, format, made, work: Some(id), claim: Some(claim) })
+}
+
+/// Claims the directories for this mount.
+fn claim(
+    option: &'static str,
+    (path, upper): (&Path, &Opened),
+    work: Option<&WorkDir>,
+    stage: Stage,
+) -> Result<Claim, SetupError> {
+    let made = Claim::make(upper.stat.real_id(), work.map(|work| work.id), upper.stat.uid, stage);
+    made.map_err(|rival| {
+        let (option, path) = match work {
+            Some(work) if !rival.upper => (option, work.path.as_path()),
+            _ => ("upperdir", path),
+        };
+        let remedy = format!("unmount that one first, mount with '-o ro' to look at it, or use another {option}");
+        SetupError::new(option, Some(path), rival, remedy)
+    })
 }
 
 /// A workdir is swept: no lowerdir may lie in it.
@@ -210,32 +318,5 @@ fn check_kernel_overlays(option: &'static str, path: &Path, id: RealId) -> Resul
             Err(SetupError::new(option, Some(path), problem, remedy))
         }
         None => Ok(()),
-    }
-}
-
-/// Takes a directory for this mount alone.
-fn lock_directory(option: &'static str, path: &Path, dir: &OwnedFd) -> Result<OwnedFd, SetupError> {
-    let fail = |error: sys::Error, remedy: &str| SetupError::new(option, Some(path), error, remedy);
-    let lock = sys::namei::open(At::new(dir.as_fd(), OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)
-        .map_err(|error| fail(error, "it must be readable for the user that runs unionfuse"))?;
-    if lock_patiently(&lock).map_err(|error| fail(error, ""))? {
-        return Ok(lock);
-    }
-    let remedy = format!("unmount that one first, or use another {option}");
-    Err(SetupError::new(option, Some(path), "in use by another live mount", remedy))
-}
-
-/// Takes the lock of a directory. Unmounting returns before the daemon has ended (`umount(2)` waits for no FUSE daemon), so a
-/// mount right after it has to wait a moment for the lock.
-fn lock_patiently(lock: &OwnedFd) -> Result<bool, sys::Error> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        if sys::file::try_lock(lock)? {
-            return Ok(true);
-        }
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        thread::sleep(LOCK_PAUSE);
     }
 }

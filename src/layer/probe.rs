@@ -3,12 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{IFlags, RenameFlags};
+use rustix::io::Errno;
 
+use super::staging::Staging;
 use super::store::Store;
 use crate::config::XattrNamespace;
 use crate::sys::{At, Result};
-use crate::types::Kind;
+use crate::types::{Kind, NewTime};
 
 /// How whiteouts are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,31 +30,61 @@ pub struct Format {
     pub whiteouts: WhiteoutStyle,
     /// Whether `O_TMPFILE` works.
     pub tmpfile: bool,
-    /// Whether `RENAME_EXCHANGE` and `RENAME_WHITEOUT` work.
-    pub rename_flags: bool,
+    /// What the filesystem cannot do and a union cannot do without.
+    pub lacks: Option<&'static str>,
+}
+
+/// Whether something failed only because there is no room for it.
+pub fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::DQUOT)
+}
+
+/// Whether something works; where there is no room to try it, it is taken to: the kernel asks for the right and the ability
+/// first.
+fn works<T>(outcome: &Result<T>) -> bool {
+    outcome.as_ref().map_or_else(|error| is_full(error.errno()), |_| true)
 }
 
 impl Format {
     /// Asks the filesystem of the work directory, in which everything can be tried without being seen.
-    pub fn probe(store: &dyn Store, work: BorrowedFd<'_>, namespace: XattrNamespace) -> Result<Self> {
-        let prefix = probe_namespace(store, work, namespace);
-        let device = At::new(work, OsStr::new("#probe"));
-        let whiteouts = match store.mknod(device, Kind::CharDevice, 0, 0) {
-            Ok(()) => {
-                store.unlink(device)?;
-                WhiteoutStyle::Device
+    pub fn probe(store: &dyn Store, staging: &Staging, namespace: XattrNamespace) -> Result<Self> {
+        let prefix = probe_namespace(store, staging.dir()?, namespace);
+        let device = staging.prepare()?;
+        let made = store.mknod(device.at(), Kind::CharDevice, 0, 0);
+        let whiteouts = if works(&made) {
+            WhiteoutStyle::Device
+        } else {
+            if prefix.is_none() {
+                made?;
             }
-            Err(error) if prefix.is_some() => {
-                log::info!(
-                    "whiteouts are written as attributes, because device nodes cannot be made: {error}"
-                );
-                WhiteoutStyle::Xattr
-            }
-            Err(error) => return Err(error),
+            log::info!("whiteouts are written as attributes, because device nodes cannot be made");
+            WhiteoutStyle::Xattr
         };
-        let tmpfile = store.tmpfile(work, 0o600).is_ok();
-        let rename_flags = probe_exchange(store, work)?;
-        Ok(Self { prefix, whiteouts, tmpfile, rename_flags })
+        let tmpfile = works(&store.tmpfile(staging.dir()?, 0o600));
+        let lacks = if !works(&probe_exchange(store, staging)) {
+            Some("RENAME_EXCHANGE")
+        } else if whiteouts == WhiteoutStyle::Device && !works(&probe_rename_whiteout(store, staging)) {
+            Some("RENAME_WHITEOUT")
+        } else {
+            None
+        };
+        Ok(Self { prefix, whiteouts, tmpfile, lacks })
+    }
+
+    /// What to take for granted of a filesystem that has no room to try anything.
+    pub fn assumed(namespace: XattrNamespace) -> Self {
+        let trusted = match namespace {
+            XattrNamespace::Auto => crate::sys::creds::administers_machine(),
+            XattrNamespace::Trusted => true,
+            XattrNamespace::User => false,
+        };
+        let prefix = Some(if trusted { "trusted.overlay." } else { "user.overlay." });
+        Self { prefix, whiteouts: WhiteoutStyle::Device, tmpfile: true, lacks: None }
+    }
+
+    /// That of a union that writes no marks, and looks for all that others may have written.
+    pub fn unwritten() -> Self {
+        Self { prefix: None, whiteouts: WhiteoutStyle::Xattr, tmpfile: false, lacks: None }
     }
 
     /// The attribute that holds a mark such as `opaque`; `None` where attributes cannot be stored.
@@ -90,8 +122,8 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
     for prefix in candidates {
         let name = OsString::from(format!("{prefix}opaque"));
         match store.set_xattr(at, &name, b"y", 0).and_then(|()| store.remove_xattr(at, &name)) {
-            Ok(()) => return Some(prefix),
-            Err(error) => log::info!("marks cannot be stored as {prefix}*: {error}"),
+            Err(error) if !is_full(error.errno()) => log::info!("marks cannot be stored as {prefix}*: {error}"),
+            _ => return Some(prefix),
         }
     }
     log::warn!(
@@ -100,25 +132,55 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
     None
 }
 
-fn probe_exchange(store: &dyn Store, work: BorrowedFd<'_>) -> Result<bool> {
-    let (one, two) = (At::new(work, OsStr::new("#one")), At::new(work, OsStr::new("#two")));
-    store.mkdir(one, 0o700)?;
-    store.mkdir(two, 0o700)?;
-    let works = store.rename(one, two, RenameFlags::EXCHANGE).is_ok();
-    store.rmdir(one)?;
-    store.rmdir(two)?;
-    Ok(works)
+fn probe_exchange(store: &dyn Store, staging: &Staging) -> Result<()> {
+    let (one, two) = (staging.prepare()?, staging.prepare()?);
+    store.mkdir(one.at(), 0o700)?;
+    store.mkdir(two.at(), 0o700)?;
+    store.rename(one.at(), two.at(), RenameFlags::EXCHANGE)
 }
 
-/// Whether the work directory and the upperdir are on one mount, so that a rename from one to the other can work.
-pub fn can_rename(store: &dyn Store, work: BorrowedFd<'_>, upper: BorrowedFd<'_>) -> Result<()> {
-    let from = At::new(work, OsStr::new("#move"));
-    store.mkdir(from, 0o700)?;
-    // Renaming onto the root of the upperdir cannot succeed, but it fails with EXDEV before anything else is looked at.
-    let outcome = store.rename(from, At::new(upper.as_fd(), OsStr::new(".")), RenameFlags::NOREPLACE);
-    store.rmdir(from)?;
+fn probe_rename_whiteout(store: &dyn Store, staging: &Staging) -> Result<()> {
+    let (from, to) = (staging.prepare()?, staging.prepare()?);
+    store.mkdir(from.at(), 0o700)?;
+    store.rename(from.at(), to.at(), RenameFlags::WHITEOUT)
+}
+
+/// Whether files and directories can be renamed from the work directory into the upperdir, and out of it. They are on one mount,
+/// but that is not all that counts: projects (xfs, ext4), encryption policies (fscrypt) and subvolumes (btrfs) have borders, too.
+///
+/// # Errors
+/// That of the rename: `EXDEV` at a border. Where there is no room to try it, it is taken to work.
+pub fn can_rename(store: &dyn Store, staging: &Staging, upper: BorrowedFd<'_>) -> Result<()> {
+    let readable =
+        store.open(At::new(upper, OsStr::new(".")), rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY, 0)?;
+    if store.flags(readable.as_fd()).is_ok_and(|flags| flags.contains(IFlags::APPEND)) {
+        // What is tried could not be removed again.
+        return Ok(());
+    }
+    let before = store.stat_fd(readable.as_fd())?;
+    let outcome = [Kind::File, Kind::Directory].into_iter().try_for_each(|kind| {
+        let prepared = staging.prepare()?;
+        match kind {
+            Kind::Directory => store.mkdir(prepared.at(), 0o700)?,
+            _ => store.mknod(prepared.at(), kind, 0o600, 0)?,
+        }
+        let mut name = OsString::from(".unionfuse-probe");
+        name.push(prepared.name());
+        let there = At::new(upper, &name);
+        store.rename(prepared.at(), there, RenameFlags::NOREPLACE)?;
+        store.rename(there, prepared.at(), RenameFlags::NOREPLACE).inspect_err(|_| {
+            let removed = if kind == Kind::Directory { store.rmdir(there) } else { store.unlink(there) };
+            if let Err(error) = removed {
+                log::warn!("cannot remove what was tried in the upperdir: {error}");
+            }
+        })
+    });
+    let mtime = Some(NewTime::At(before.mtime));
+    if let Err(error) = store.set_times(At::this(upper), None, mtime) {
+        log::debug!("the upperdir's time: {error}");
+    }
     match outcome {
-        Err(error) if error.errno() == rustix::io::Errno::XDEV => Err(error),
+        Err(error) if !is_full(error.errno()) => Err(error),
         _ => Ok(()),
     }
 }

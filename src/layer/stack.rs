@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::claim::Claim;
 use super::dir::RealDir;
 use super::origin::HandleDecoder;
 use super::staging::Staging;
@@ -125,9 +126,11 @@ pub struct Upper {
     /// Directories that were made for this mount: the work directory, or what is in it.
     pub made: Vec<PathBuf>,
     /// The workdir, which no union shows, wherever it lies.
-    pub work: RealId,
-    /// Held as long as the mount lives, so that no second mount takes the same upperdir or workdir.
-    pub locks: [OwnedFd; 2],
+    pub work: Option<RealId>,
+    /// Tells other mounts that upperdir and workdir are in use.
+    pub claim: Option<Claim>,
+    /// Nothing is written here, while somebody else may change it: what was seen of it may have changed since.
+    pub read_only: bool,
 }
 
 /// All layers, opened.

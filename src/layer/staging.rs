@@ -5,8 +5,9 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
@@ -21,38 +22,83 @@ pub const WORK: &str = "work";
 /// The directory of copied-up hard links: `index` in the workdir.
 pub const INDEX: &str = "index";
 
-/// The place where changes are prepared.
+/// The directories of a workdir, opened.
 #[derive(Debug)]
+pub struct Workplace {
+    /// Where objects are prepared: `work`.
+    pub dir: OwnedFd,
+    /// The index of copied-up hard links, where it is kept.
+    pub index: Option<OwnedFd>,
+}
+
+/// Makes a workplace that there was no room for.
+type Later = Box<dyn Fn() -> Result<Workplace> + Send + Sync>;
+
+/// The place where changes are prepared.
 pub struct Staging {
     store: Arc<dyn Store>,
-    dir: OwnedFd,
-    /// The index of copied-up hard links, where it is kept.
-    index: Option<OwnedFd>,
+    place: OnceLock<Workplace>,
+    /// What makes the place when it is needed; `None` where it was there from the beginning.
+    later: Option<Mutex<Later>>,
+    /// The index of a union that nothing is changed in.
+    read_index: Option<OwnedFd>,
     /// Whether the index may have entries; while it has none, lower files need not be looked up in it.
     index_used: AtomicBool,
+    /// Another one for each mount: what an earlier one may still prepare here, after it was swept, never gets into ours.
+    prefix: u32,
     next: AtomicU64,
     /// A whiteout that further ones are linked to.
     shared_whiteout: Mutex<Option<OsString>>,
 }
 
+impl std::fmt::Debug for Staging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Staging").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
 impl Staging {
     /// Takes over `dir`, removing what an earlier mount left in it.
     pub fn open(store: Arc<dyn Store>, dir: OwnedFd) -> Result<Self> {
-        let staging = Self {
-            store,
-            dir,
-            index: None,
-            index_used: AtomicBool::new(false),
-            next: AtomicU64::new(0),
-            shared_whiteout: Mutex::new(None),
-        };
+        let staging = Self::new(store, OnceLock::from(Workplace { dir, index: None }), None);
         staging.disinherit()?;
-        staging.empty(staging.dir.as_fd())?;
+        staging.empty(staging.dir()?)?;
         Ok(staging)
     }
 
+    /// A place that there is no room for yet: `make` is tried each time something is to be prepared, and its error is that
+    /// of the operation.
+    pub fn later(store: Arc<dyn Store>, make: impl Fn() -> Result<Workplace> + Send + Sync + 'static) -> Self {
+        Self::new(store, OnceLock::new(), Some(Box::new(make)))
+    }
+
+    /// No place, in a union that changes nothing: EROFS for whoever wants to prepare something. `index` is that of the union
+    /// that does.
+    pub fn read_only(store: Arc<dyn Store>, index: Option<OwnedFd>) -> Self {
+        let refuse = || Err(crate::sys::Error::new("mkdirat", Errno::ROFS));
+        let mut staging = Self::new(store, OnceLock::new(), Some(Box::new(refuse)));
+        staging.index_used = AtomicBool::new(index.is_some());
+        staging.read_index = index;
+        staging
+    }
+
+    fn new(store: Arc<dyn Store>, place: OnceLock<Workplace>, later: Option<Later>) -> Self {
+        // Hashers of the standard library are seeded at random.
+        let seed = RandomState::new().build_hasher().finish();
+        Self {
+            store,
+            place,
+            later: later.map(Mutex::new),
+            read_index: None,
+            index_used: AtomicBool::new(false),
+            prefix: (seed >> 32) as u32,
+            next: AtomicU64::new(0),
+            shared_whiteout: Mutex::new(None),
+        }
+    }
+
     /// The same directory with an index.
-    pub fn with_index(self, index: OwnedFd) -> Result<Self> {
+    pub fn with_index(mut self, index: OwnedFd) -> Result<Self> {
         let mut entries = 0;
         self.store.read_dir(index.as_fd(), 0, &mut |_| {
             entries += 1;
@@ -60,7 +106,30 @@ impl Staging {
         })?;
         // `.` and `..` are there always.
         self.index_used.store(entries > 2, Ordering::Relaxed);
-        Ok(Self { index: Some(index), ..self })
+        if let Some(place) = self.place.get_mut() {
+            place.index = Some(index);
+        }
+        Ok(self)
+    }
+
+    /// Its directories, for somebody else to use.
+    pub fn into_workplace(self) -> Option<Workplace> {
+        self.place.into_inner()
+    }
+
+    fn place(&self) -> Result<&Workplace> {
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let Some(later) = &self.later else {
+            return Err(crate::sys::Error::new("openat", Errno::STALE));
+        };
+        let make = later.lock();
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let made = make()?;
+        Ok(self.place.get_or_init(|| made))
     }
 
     /// Whether the index may have entries.
@@ -74,28 +143,38 @@ impl Staging {
     }
 
     /// The directory prepared objects lie in.
-    pub fn dir(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EDQUOT` while there is no room for it.
+    pub fn dir(&self) -> Result<BorrowedFd<'_>> {
+        Ok(self.place()?.dir.as_fd())
     }
 
     /// The index directory, where it is kept.
     pub fn index(&self) -> Option<BorrowedFd<'_>> {
-        self.index.as_ref().map(AsFd::as_fd)
+        let index = self.read_index.as_ref().or_else(|| self.place().ok()?.index.as_ref());
+        index.map(AsFd::as_fd)
     }
 
     /// A name nobody uses.
     pub fn fresh_name(&self) -> OsString {
-        OsString::from(format!("#{:x}", self.next.fetch_add(1, Ordering::Relaxed)))
+        OsString::from(format!("#{:08x}.{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// A file of this directory.
-    pub fn at<'a>(&'a self, name: &'a OsStr) -> At<'a> {
-        At::new(self.dir.as_fd(), name)
+    ///
+    /// # Errors
+    /// As [`Staging::dir`].
+    pub fn at<'a>(&'a self, name: &'a OsStr) -> Result<At<'a>> {
+        Ok(At::new(self.dir()?, name))
     }
 
     /// A name for an object about to be prepared; what is under it when the guard is dropped is removed.
-    pub fn prepare(&self) -> Prepared<'_> {
-        Prepared { staging: self, name: self.fresh_name() }
+    ///
+    /// # Errors
+    /// As [`Staging::dir`].
+    pub fn prepare(&self) -> Result<Prepared<'_>> {
+        Ok(Prepared { staging: self, dir: self.dir()?, name: self.fresh_name() })
     }
 
     /// Makes a whiteout device under a name that is free. Whiteouts share one inode for as long as the filesystem lets
@@ -103,21 +182,21 @@ impl Staging {
     pub fn make_whiteout(&self, to: At<'_>) -> Result<()> {
         let shared = self.shared_whiteout.lock().clone();
         if let Some(name) = shared {
-            match self.store.link(self.at(&name), to) {
+            match self.store.link(self.at(&name)?, to) {
                 // The filesystem's limit of links is reached (ext4: 65,000), or it has no hard links at all.
                 Err(error) if matches!(error.errno(), Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {}
                 other => return other,
             }
         }
         let name = self.fresh_name();
-        self.store.mknod(self.at(&name), Kind::CharDevice, 0, 0)?;
-        match self.store.link(self.at(&name), to) {
+        self.store.mknod(self.at(&name)?, Kind::CharDevice, 0, 0)?;
+        match self.store.link(self.at(&name)?, to) {
             Ok(()) => {
                 let old = self.shared_whiteout.lock().replace(name);
-                old.map_or(Ok(()), |old| self.store.unlink(self.at(&old)))
+                old.map_or(Ok(()), |old| self.store.unlink(self.at(&old)?))
             }
             Err(error) if matches!(error.errno(), Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
-                self.store.rename(self.at(&name), to, rustix::fs::RenameFlags::NOREPLACE)
+                self.store.rename(self.at(&name)?, to, rustix::fs::RenameFlags::NOREPLACE)
             }
             Err(error) => {
                 self.discard(&name);
@@ -129,7 +208,7 @@ impl Staging {
     /// Removes a prepared object, a directory with all that is in it. Failure leaves garbage for the next sweep, so it is
     /// only logged.
     pub fn discard(&self, name: &OsStr) {
-        if let Err(error) = self.remove(self.at(name)) {
+        if let Err(error) = self.at(name).and_then(|at| self.remove(at)) {
             log::warn!("work directory: cannot remove {name:?}, the next mount will: {error}");
         }
     }
@@ -137,7 +216,7 @@ impl Staging {
     /// What is prepared here must not inherit a default ACL or group from the work directory (kernel:
     /// `ovl_workdir_create`).
     fn disinherit(&self) -> Result<()> {
-        let this = At::this(self.dir.as_fd());
+        let this = At::this(self.dir()?);
         for acl in ["system.posix_acl_default", "system.posix_acl_access"] {
             match self.store.remove_xattr(this, OsStr::new(acl)) {
                 Err(error) if !matches!(error.errno(), Errno::NODATA | Errno::OPNOTSUPP) => {
@@ -151,16 +230,15 @@ impl Staging {
 
     fn remove(&self, at: At<'_>) -> Result<()> {
         match self.store.unlink(at) {
-            Err(error) if error.errno() == Errno::NOENT => Ok(()),
             Err(error) if matches!(error.errno(), Errno::ISDIR | Errno::PERM) => self.remove_dir(at),
-            other => other,
+            other => unless_gone(other),
         }
     }
 
     fn remove_dir(&self, at: At<'_>) -> Result<()> {
         match self.store.rmdir(at) {
             Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
-            other => return other,
+            other => return unless_gone(other),
         }
         let emptied = match self.empty_dir(at) {
             // A copied-up mode may deny its owner, who is not root, the access needed to empty it.
@@ -170,8 +248,7 @@ impl Staging {
             }
             other => other,
         };
-        emptied?;
-        self.store.rmdir(at)
+        unless_gone(emptied.and_then(|()| self.store.rmdir(at)))
     }
 
     fn empty_dir(&self, at: At<'_>) -> Result<()> {
@@ -194,17 +271,26 @@ impl Staging {
     }
 }
 
+/// A daemon that is about to end may remove what it had prepared, too.
+fn unless_gone(removed: Result<()>) -> Result<()> {
+    match removed {
+        Err(error) if error.errno() == Errno::NOENT => Ok(()),
+        other => other,
+    }
+}
+
 /// The name of an object being prepared; whatever is left under it on drop is removed.
 #[derive(Debug)]
 pub struct Prepared<'a> {
     staging: &'a Staging,
+    dir: BorrowedFd<'a>,
     name: OsString,
 }
 
 impl Prepared<'_> {
     /// Where the object is.
     pub fn at(&self) -> At<'_> {
-        self.staging.at(&self.name)
+        At::new(self.dir, &self.name)
     }
 
     /// Its name in the work directory.

@@ -15,7 +15,7 @@ use super::open::FUSE_MAGIC;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin;
 use super::probe::{self, Format};
-use super::staging::{INDEX, Staging, WORK};
+use super::staging::{INDEX, Staging, WORK, Workplace};
 use super::store::Store;
 use crate::NOTICE;
 use crate::config::{Durability, UnionConfig};
@@ -24,14 +24,40 @@ use crate::sys::mount::MountId;
 use crate::sys::{self, At};
 use crate::types::{RealId, Stat};
 
-/// The workdir, given or chosen.
+/// A place for the workdir, given or chosen.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) path: PathBuf,
+    /// Whether it was chosen for the user, who may never have heard of it.
+    chosen: bool,
+}
+
+/// The workdir.
 pub(super) struct WorkDir {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
     pub(super) id: RealId,
     created: bool,
-    /// Whether it was chosen for the user, who may never have heard of it.
     chosen: bool,
+}
+
+/// Why a place does not do.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// Another one may.
+    Here(SetupError),
+    /// There is no room; nothing else is known to be wrong with it.
+    Full(SetupError),
+    /// No other one is to be tried.
+    Refused(SetupError),
+}
+
+impl Unfit {
+    pub(super) fn into_error(self) -> SetupError {
+        match self {
+            Self::Here(error) | Self::Full(error) | Self::Refused(error) => error,
+        }
+    }
 }
 
 /// Where an overlay notes in its work directory with which features it was mounted, and one of them.
@@ -44,14 +70,46 @@ const OLD_INDEX: &str = "index.old";
 /// What an automatically made workdir inside the upperdir is called; hidden in the union.
 pub const HIDDEN_WORK: &str = ".unionfuse-work";
 
-impl WorkDir {
-    pub(super) fn find(config: &UnionConfig, upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
-        match &config.work {
-            Some(path) => Self::given(path, upper_path, upper),
-            None => Self::choose(upper_path, upper),
-        }
+/// Where the workdir may be: where the configuration says, or beside the upperdir, or in it.
+pub(super) fn candidates(config: &UnionConfig, upper: &Path) -> Result<Vec<Candidate>, SetupError> {
+    if let Some(path) = &config.work {
+        return Ok(vec![Candidate { path: path.clone(), chosen: false }]);
     }
+    let absolute = std::fs::canonicalize(upper)
+        .map_err(|error| SetupError::new("upperdir", Some(upper), error, ""))?;
+    let mut candidates = Vec::new();
+    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
+        let mut sibling = OsString::from(".");
+        sibling.push(name);
+        sibling.push(".unionfuse-work");
+        candidates.push(Candidate { path: parent.join(sibling), chosen: true });
+    }
+    candidates.push(Candidate { path: absolute.join(HIDDEN_WORK), chosen: true });
+    Ok(candidates)
+}
 
+impl Candidate {
+    /// Opens it, and makes it if it was chosen.
+    pub(super) fn open(&self, upper_path: &Path, upper: &Opened) -> Result<WorkDir, Unfit> {
+        if !self.chosen {
+            return WorkDir::given(&self.path, upper_path, upper).map_err(Unfit::Refused);
+        }
+        let mount = MountId::of(&std::fs::canonicalize(upper_path).unwrap_or_default()).ok();
+        let work = WorkDir::make(&self.path, upper, mount).map_err(|error| {
+            let errno = Errno::from_io_error(&error);
+            let remedy =
+                errno.and_then(remedy_for_writing).unwrap_or("name one on the same filesystem with --work");
+            let problem = format!("no work directory can be made: {error}");
+            let unfit = if errno.is_some_and(probe::is_full) { Unfit::Full } else { Unfit::Here };
+            unfit(SetupError::new("upperdir", Some(upper_path), problem, remedy))
+        })?;
+        let target = if work.created { NOTICE } else { module_path!() };
+        log::info!(target: target, "work directory: {}", self.path.display());
+        Ok(work)
+    }
+}
+
+impl WorkDir {
     fn given(path: &Path, upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
         let opened = Opened::directory("workdir", path)?;
         if opened.stat.real_id() == upper.stat.real_id() {
@@ -86,36 +144,6 @@ impl WorkDir {
         }
         let id = opened.stat.real_id();
         Ok(Self { path: path.to_path_buf(), fd: opened.fd, id, created: false, chosen: false })
-    }
-
-    fn choose(upper_path: &Path, upper: &Opened) -> Result<Self, SetupError> {
-        let absolute = std::fs::canonicalize(upper_path)
-            .map_err(|error| SetupError::new("upperdir", Some(upper_path), error, ""))?;
-        let mut candidates = Vec::new();
-        if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
-            let mut sibling = OsString::from(".");
-            sibling.push(name);
-            sibling.push(".unionfuse-work");
-            candidates.push(parent.join(sibling));
-        }
-        candidates.push(absolute.join(HIDDEN_WORK));
-        let mut last = None::<std::io::Error>;
-        for path in candidates {
-            match Self::make(&path, upper, MountId::of(&absolute).ok()) {
-                Ok(work) => {
-                    let target = if work.created { NOTICE } else { module_path!() };
-                    log::info!(target: target, "work directory: {}", path.display());
-                    return Ok(work);
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        let error = last.unwrap_or_else(|| Errno::NOENT.into());
-        let remedy = Errno::from_io_error(&error)
-            .and_then(remedy_for_writing)
-            .unwrap_or("name one on the same filesystem with --work");
-        let problem = format!("no work directory can be made: {error}");
-        Err(SetupError::new("upperdir", Some(upper_path), problem, remedy))
     }
 
     /// `mount` is that of the upperdir: what is renamed must stay in one, which its filesystem does not tell (bind mounts).
@@ -159,20 +187,30 @@ impl WorkDir {
         inner.into_iter().filter(|path| path.symlink_metadata().is_err()).collect()
     }
 
+    fn undo(made: &[PathBuf]) {
+        for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
+            if let Err(error) = std::fs::remove_dir_all(path) {
+                log::warn!("cannot remove {} again: {error}", path.display());
+            }
+        }
+    }
+
+    /// Takes back what was made to open it.
+    pub(super) fn undo_made(&self) {
+        if self.created {
+            Self::undo(std::slice::from_ref(&self.path));
+        }
+    }
+
+    /// Makes it ready; nothing is left made in it after an error.
     pub(super) fn set_up(
         self,
         store: &Arc<dyn Store>,
         config: &UnionConfig,
         upper: &Opened,
-    ) -> Result<(Format, Staging), SetupError> {
+    ) -> Result<(Format, Staging), Unfit> {
         let made = self.made();
-        self.prepare(store, config, upper).inspect_err(|_| {
-            for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
-                if let Err(error) = std::fs::remove_dir_all(path) {
-                    log::warn!("cannot remove {} again: {error}", path.display());
-                }
-            }
-        })
+        self.prepare(store, config, upper).inspect_err(|_| Self::undo(&made))
     }
 
     fn prepare(
@@ -180,42 +218,52 @@ impl WorkDir {
         store: &Arc<dyn Store>,
         config: &UnionConfig,
         upper: &Opened,
-    ) -> Result<(Format, Staging), SetupError> {
-        let fail =
-            |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
-        self.check_features()?;
-        let work = make_dir(&**store, self.fd.as_fd(), WORK)
-            .map_err(|error| (remedy_for_writing(error.errno()).unwrap_or_default(), error))
-            .map_err(|(remedy, error)| fail(error, remedy))?;
+    ) -> Result<(Format, Staging), Unfit> {
+        self.check_features().map_err(Unfit::Refused)?;
+        let work = make_dir(&**store, self.fd.as_fd(), WORK).map_err(|error| self.unfit(error))?;
         let (format, mut staging) = self.check(store, config, upper, work)?;
         if config.index && format.has_xattrs() {
             let index = self.open_index(&**store, &format, upper)?;
-            staging = staging.with_index(index).map_err(|error| fail(error, ""))?;
+            staging = staging.with_index(index).map_err(|error| self.unfit(error))?;
         }
         if config.durability == Durability::Volatile {
-            mark_volatile(&**store, staging.dir()).map_err(|error| fail(error, ""))?;
+            // Without the mark, a mount after a crash would not know that data may be lost.
+            let marked = staging.dir().and_then(|dir| mark_volatile(&**store, dir));
+            marked.map_err(|error| Unfit::Refused(self.unfit(error).into_error()))?;
         }
         Ok((format, staging))
     }
 
+    fn unfit(&self, error: sys::Error) -> Unfit {
+        let errno = error.errno();
+        let remedy = remedy_for_writing(errno).unwrap_or_default();
+        let unfit = match errno {
+            full if probe::is_full(full) => Unfit::Full,
+            _ if self.chosen => Unfit::Here,
+            _ => Unfit::Refused,
+        };
+        unfit(SetupError::new("workdir", Some(&self.path), error, remedy))
+    }
+
     /// The index is of use only with the upperdir whose files it names; it says which that is, as the kernel's does
     /// (`ovl_verify_upper`).
-    fn open_index(&self, store: &dyn Store, format: &Format, upper: &Opened) -> Result<OwnedFd, SetupError> {
-        let fail = |error: sys::Error| SetupError::new("workdir", Some(&self.path), error, "");
-        let make = || make_dir(store, self.fd.as_fd(), INDEX).map_err(fail);
+    fn open_index(&self, store: &dyn Store, format: &Format, upper: &Opened) -> Result<OwnedFd, Unfit> {
+        let unfit = |error: sys::Error| self.unfit(error);
+        let make = || make_dir(store, self.fd.as_fd(), INDEX).map_err(unfit);
         let mut index = make()?;
-        let Some((mark, owner)) = owner_mark(store, format, upper, index.as_fd()).map_err(fail)? else {
+        let prefix = format.mark("").and_then(|prefix| prefix.into_string().ok()).unwrap_or_default();
+        let Some((mark, owner)) = owner_mark(store, &prefix, upper, index.as_fd()).map_err(unfit)? else {
             return Ok(index);
         };
-        let claimed = store.get_xattr(At::this(index.as_fd()), &mark).map_err(fail)?;
+        let claimed = store.get_xattr(At::this(index.as_fd()), &mark).map_err(unfit)?;
         if claimed.as_ref() == Some(&owner) {
             return Ok(index);
         }
-        if claimed.is_some() && is_used(store, index.as_fd()).map_err(fail)? {
-            self.put_index_aside()?;
+        if claimed.is_some() && is_used(store, index.as_fd()).map_err(unfit)? {
+            self.put_index_aside().map_err(Unfit::Refused)?;
             index = make()?;
         }
-        store.set_xattr(At::this(index.as_fd()), &mark, &owner, 0).map_err(fail)?;
+        store.set_xattr(At::this(index.as_fd()), &mark, &owner, 0).map_err(unfit)?;
         Ok(index)
     }
 
@@ -263,22 +311,48 @@ impl WorkDir {
         config: &UnionConfig,
         upper: &Opened,
         work: OwnedFd,
-    ) -> Result<(Format, Staging), SetupError> {
-        let fail =
-            |error: sys::Error, remedy: &str| SetupError::new("workdir", Some(&self.path), error, remedy);
-        self.check_contents(&**store, work.as_fd())?;
-        let staging = Staging::open(store.clone(), work)
-            .map_err(|error| fail(error, "remove what is in its 'work' directory"))?;
-        probe::can_rename(&**store, staging.dir(), upper.fd.as_fd())
-            .map_err(|error| fail(error, "upperdir and workdir must be reached through the same mount"))?;
-        let format = Format::probe(&**store, staging.dir(), config.xattr_namespace)
-            .map_err(|error| fail(error, "the filesystem must take whiteouts"))?;
-        if format.rename_flags {
-            return Ok((format, staging));
+    ) -> Result<(Format, Staging), Unfit> {
+        self.check_contents(&**store, work.as_fd()).map_err(Unfit::Refused)?;
+        let staging = Staging::open(store.clone(), work).map_err(|error| match error.errno() {
+            Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY => {
+                let remedy = "remove what is in its 'work' directory";
+                Unfit::Refused(SetupError::new("workdir", Some(&self.path), error, remedy))
+            }
+            _ => self.unfit(error),
+        })?;
+        let lacks = |what: &str| {
+            let problem = format!("its filesystem lacks {what}");
+            let remedy = "use a local filesystem such as ext4, xfs, btrfs or tmpfs";
+            Unfit::Refused(SetupError::new("upperdir", config.upper.as_deref(), problem, remedy))
+        };
+        probe::can_rename(&**store, &staging, upper.fd.as_fd()).map_err(|error| match error.errno() {
+            Errno::XDEV => self.is_apart(config, error),
+            Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS => lacks("RENAME_NOREPLACE"),
+            _ => self.unfit(error),
+        })?;
+        let format = Format::probe(&**store, &staging, config.xattr_namespace).map_err(|error| {
+            let remedy = remedy_for_writing(error.errno()).unwrap_or("the filesystem must take whiteouts");
+            Unfit::Refused(SetupError::new("workdir", Some(&self.path), error, remedy))
+        })?;
+        match format.lacks {
+            None => Ok((format, staging)),
+            Some(what) => Err(lacks(what)),
         }
-        let problem = "its filesystem lacks RENAME_EXCHANGE and RENAME_WHITEOUT";
-        let remedy = "use a local filesystem such as ext4, xfs, btrfs or tmpfs";
-        Err(SetupError::new("upperdir", config.upper.as_deref(), problem, remedy))
+    }
+
+    /// Nothing can be renamed from here into the upperdir.
+    fn is_apart(&self, config: &UnionConfig, error: sys::Error) -> Unfit {
+        let mount_of = |path: &Path| path.canonicalize().and_then(|path| MountId::of(&path)).ok();
+        let mounts = (config.upper.as_deref().and_then(mount_of), mount_of(&self.path));
+        if mounts.0 != mounts.1 {
+            let remedy = "upperdir and workdir must be reached through the same mount";
+            return Unfit::Refused(SetupError::new("workdir", Some(&self.path), error, remedy));
+        }
+        let problem =
+            format!("{error}: the upperdir has a project or an encryption policy of its own, so nothing can be renamed into it from outside");
+        let remedy = "do without workdir: one is made inside the upperdir then";
+        let unfit = if self.chosen { Unfit::Here } else { Unfit::Refused };
+        unfit(SetupError::new("workdir", Some(&self.path), problem, remedy))
     }
 
     /// A volatile mount that did not end in peace may have lost data the application believed safe
@@ -306,19 +380,47 @@ impl WorkDir {
     }
 }
 
+/// Makes the workdir of a union that is in use already.
+///
+/// # Errors
+/// `ENOSPC`, `EDQUOT` while there is no room; the reason of anything else is in the log.
+pub(super) fn make_later(
+    store: &Arc<dyn Store>,
+    config: &UnionConfig,
+    upper_path: &Path,
+    upper: &Opened,
+) -> sys::Result<Workplace> {
+    let mut errno = Errno::IO;
+    for candidate in candidates(config, upper_path).unwrap_or_default() {
+        let made = candidate.open(upper_path, upper).and_then(|work| work.set_up(store, config, upper));
+        match made {
+            Ok((_, staging)) => return staging.into_workplace().ok_or(sys::Error::new("mkdirat", Errno::IO)),
+            Err(unfit) => {
+                if matches!(unfit, Unfit::Full(_)) {
+                    errno = Errno::NOSPC;
+                }
+                log::info!("{}", unfit.into_error());
+            }
+        }
+    }
+    Err(sys::Error::new("mkdirat", errno))
+}
+
 fn remedy_for_writing(errno: Errno) -> Option<&'static str> {
     match errno {
         Errno::ACCESS | Errno::PERM => Some("it must be writable for the user that runs unionfuse"),
-        Errno::ROFS => Some("its filesystem is mounted read-only; use one that can be written to"),
+        Errno::ROFS => {
+            Some("its filesystem is mounted read-only; use one that can be written to, or mount with '-o ro'")
+        }
         Errno::NOSPC | Errno::DQUOT => Some("its filesystem is full; make room, or use another one"),
         _ => None,
     }
 }
 
 /// The attribute that says to which upperdir an index belongs, and its value; `None` where that cannot be said.
-fn owner_mark(
+pub(super) fn owner_mark(
     store: &dyn Store,
-    format: &Format,
+    prefix: &str,
     upper: &Opened,
     index: BorrowedFd<'_>,
 ) -> sys::Result<Option<(OsString, Vec<u8>)>> {
@@ -331,7 +433,7 @@ fn owner_mark(
     let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
     let handle = store.handle(At::this(upper.fd.as_fd()))?;
     let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
-    Ok(format.mark(name).zip(owner))
+    Ok(owner.map(|owner| (OsString::from(format!("{prefix}{name}")), owner)))
 }
 
 /// Whether a directory has entries.

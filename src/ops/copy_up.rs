@@ -51,7 +51,7 @@ impl Union {
         let parent = self.upper_dir(&link.parent)?;
         let source = self.place(node)?;
         let stat = self.stat(node)?;
-        let prepared = staging.prepare();
+        let prepared = staging.prepare()?;
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(source.at(), &stat, prepared.at())?;
         on_copy(prepared.at(), &stat)?;
@@ -87,7 +87,7 @@ impl Union {
         if node.is_upper() {
             return Ok(false);
         }
-        let prepared = upper.staging.prepare();
+        let prepared = upper.staging.prepare()?;
         self.store.mkdir(prepared.at(), 0o700)?;
         let stat = self.stat(node)?;
         self.copy_metadata(self.place(node)?.at(), &stat, prepared.at())?;
@@ -209,7 +209,7 @@ impl Union {
     ) -> Result<Staged<'_>> {
         let upper = self.upper()?;
         if node.kind != Kind::File {
-            let prepared = upper.staging.prepare();
+            let prepared = upper.staging.prepare()?;
             match node.kind {
                 Kind::Symlink => self.store.symlink(&self.store.read_link(source.at())?, prepared.at())?,
                 kind => self.store.mknod(prepared.at(), kind, 0o600, stat.rdev)?,
@@ -252,9 +252,9 @@ impl Union {
     fn stage_file(&self) -> Result<(Staged<'_>, Option<OwnedFd>)> {
         let upper = self.upper()?;
         if upper.format.tmpfile {
-            return Ok((Staged::Unnamed(self.store.tmpfile(upper.staging.dir(), 0o600)?), None));
+            return Ok((Staged::Unnamed(self.store.tmpfile(upper.staging.dir()?, 0o600)?), None));
         }
-        let prepared = upper.staging.prepare();
+        let prepared = upper.staging.prepare()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
         let fd = self.store.open(prepared.at(), flags, 0o600)?;
         Ok((Staged::Named(prepared), Some(fd)))
@@ -286,7 +286,7 @@ impl Union {
             Staged::Unnamed(fd) => {
                 let staging = &self.upper()?.staging;
                 let name = staging.fresh_name();
-                self.store.link(At::this(fd.as_fd()), staging.at(&name))?;
+                self.store.link(At::this(fd.as_fd()), staging.at(&name)?)?;
                 Ok(Home::Parked(name))
             }
             Staged::Named(prepared) if self.may_hold() => {

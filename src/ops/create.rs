@@ -211,7 +211,7 @@ impl Union {
     /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the
     /// group of a set-group-id directory.
     fn nursery(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
-        let nursery = self.upper()?.staging.prepare();
+        let nursery = self.upper()?.staging.prepare()?;
         self.store.mkdir(nursery.at(), 0o700)?;
         let parent = self.store.stat(dir.this())?.ok_or(Error::refused(Errno::STALE, "directory is gone"))?;
         match self.store.get_xattr(dir.this(), OsStr::new(DEFAULT_ACL)) {

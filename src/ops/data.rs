@@ -34,7 +34,7 @@ impl Union {
         if writing {
             self.ensure_upper(&node, Extent::All)?;
         }
-        let replaceable = self.upper.is_some() && !node.is_upper();
+        let replaceable = !self.is_read_only() && !node.is_upper();
         if replaceable {
             return Ok(None);
         }

@@ -194,7 +194,7 @@ impl Union {
         let fd = match &place.lower {
             Some(_) if write => return Ok(None),
             Some(layer) => layer.open_untouched(&*self.store, place.at(), flags)?,
-            None => match self.upper()?.root.layer().open_untouched(&*self.store, place.at(), flags) {
+            None => match self.upper_root()?.layer().open_untouched(&*self.store, place.at(), flags) {
                 Err(error) if write && error.errno() == Errno::PERM => return self.open_for_appending(place),
                 other => other?,
             },

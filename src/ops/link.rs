@@ -81,7 +81,7 @@ impl Union {
         if !over_whiteout {
             return Ok(self.store.link(place.at(), dir.at(name))?);
         }
-        let prepared = self.upper()?.staging.prepare();
+        let prepared = self.upper()?.staging.prepare()?;
         self.store.link(place.at(), prepared.at())?;
         self.store.rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
         prepared.published();

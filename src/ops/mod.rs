@@ -136,7 +136,8 @@ impl Union {
         let budget = Budget::of_process();
         let dirs = DirOpener::new(store.clone(), budget.dirs);
         let upper_root = stack.upper.as_ref().map(|upper| upper.root.clone());
-        let root = root_node(&*store, &dirs, upper_root, stack.lowers.clone())
+        let changes_unseen = stack.upper.as_ref().is_some_and(|upper| upper.read_only);
+        let root = root_node(&*store, &dirs, (upper_root, changes_unseen), stack.lowers.clone())
             .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
         let options = Options {
             redirect_dir: config
@@ -193,9 +194,21 @@ impl Union {
         self.attributes_changed.call((node.id, node.kind));
     }
 
-    /// Whether there is no upperdir.
+    /// Whether nothing can be changed: there is no upperdir, or it is only looked at.
     pub fn is_read_only(&self) -> bool {
-        self.upper.is_none()
+        self.upper.as_ref().is_none_or(|upper| upper.read_only)
+    }
+
+    /// Whether somebody else may change the upperdir meanwhile: whatever was answered may be different at the next moment.
+    pub fn is_view(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| upper.read_only)
+    }
+
+    /// The union has been mounted: as a filesystem with this device number, where that is known. Tells other mounts.
+    pub fn mounted(&mut self, device: Option<(u32, u32)>) {
+        if let Some(claim) = self.upper.as_mut().and_then(|upper| upper.claim.as_mut()) {
+            claim.mounted(device);
+        }
     }
 
     /// The number of nodes in memory.
@@ -204,7 +217,14 @@ impl Union {
     }
 
     fn upper(&self) -> Result<&Upper> {
-        self.upper.as_ref().ok_or(Error::refused(Errno::ROFS, "there is no upperdir"))
+        let writable = self.upper.as_ref().filter(|upper| !upper.read_only);
+        writable.ok_or(Error::refused(Errno::ROFS, "there is no upperdir that may be changed"))
+    }
+
+    /// The root of the upperdir, to read there.
+    fn upper_root(&self) -> Result<&Arc<RealDir>> {
+        let upper = self.upper.as_ref().ok_or(Error::refused(Errno::STALE, "there is no upperdir"))?;
+        Ok(&upper.root)
     }
 
     /// When anything was changed. Whoever calls operations that change something counts them here if he keeps what others have
@@ -234,7 +254,7 @@ impl Union {
             dirs: &self.dirs,
             roots: &self.roots,
             user_redirects: self.options.user_redirects,
-            workdir: self.upper.as_ref().map(|upper| upper.work),
+            workdir: self.upper.as_ref().and_then(|upper| upper.work),
         }
     }
 
@@ -308,7 +328,7 @@ fn follows_user_redirects(config: &UnionConfig, upper: Option<&Upper>) -> bool {
 fn root_node(
     store: &dyn Store,
     dirs: &DirOpener,
-    upper: Option<Arc<RealDir>>,
+    (upper, changes_unseen): (Option<Arc<RealDir>>, bool),
     lowers: Arc<[Arc<RealDir>]>,
 ) -> Result<Node> {
     let mut impure = false;
@@ -317,7 +337,7 @@ fn root_node(
         let marks = Marks::read(store, At::this(fd.as_fd()))?;
         dir.note_marks(&marks);
         // An opaque directory keeps that mark when whiteouts come into it; the root is merged all the same.
-        if marks.opaque && dir.layer().is_upper() {
+        if dir.layer().is_upper() && (marks.opaque || changes_unseen) {
             dir.set_xattr_whiteouts();
         }
         impure |= marks.impure && dir.layer().is_upper();

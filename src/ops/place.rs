@@ -106,9 +106,12 @@ impl Union {
                     lower: None,
                 }
             }
-            Way::Indexed(name) => self.place_in(self.upper()?.staging.index(), &name)?,
+            Way::Indexed(name) => {
+                let upper = self.upper.as_ref();
+                self.place_in(upper.and_then(|upper| upper.staging.index()), &name)?
+            },
             Way::Held(fd) => Place { fd, name: None, real: None, parent: None, lower: None },
-            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()), &name)?,
+            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()?), &name)?,
         })
     }
 

@@ -215,7 +215,7 @@ impl Union {
             Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
             other => return Ok(other?),
         }
-        let prepared = self.upper()?.staging.prepare();
+        let prepared = self.upper()?.staging.prepare()?;
         self.despite_mode(dir.at(name), || {
             Ok(self.store.rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?)
         })
@@ -231,7 +231,7 @@ impl Union {
         }
         let staging = &self.upper()?.staging;
         let name = staging.fresh_name();
-        self.store.link(place.at(), staging.at(&name))?;
+        self.store.link(place.at(), staging.at(&name)?)?;
         Ok(Home::Parked(name))
     }
 
@@ -271,7 +271,7 @@ impl Union {
         name: &Arc<OsStr>,
     ) -> Result<Arc<RealDir>> {
         let stat = self.store.stat(dir.at(name))?.ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
-        let prepared = self.upper()?.staging.prepare();
+        let prepared = self.upper()?.staging.prepare()?;
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(dir.at(name), &stat, prepared.at())?;
         if let Some(origin) = self.origin_of_dir(node, dir.at(name))? {

@@ -106,7 +106,7 @@ impl Union {
     /// A whiteout in the work directory, meant for `dir`.
     pub(super) fn prepare_whiteout(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
         let upper = self.upper()?;
-        let prepared = upper.staging.prepare();
+        let prepared = upper.staging.prepare()?;
         match upper.format.whiteouts {
             WhiteoutStyle::Device => upper.staging.make_whiteout(prepared.at())?,
             WhiteoutStyle::Xattr => {

@@ -122,6 +122,15 @@ pub fn rename(from: At<'_>, to: At<'_>, flags: RenameFlags) -> Result<()> {
         .map_err(|errno| to.fail("renameat2", errno))
 }
 
+/// Whether this process may make files in a directory, by the mode of that and the mount.
+///
+/// # Errors
+/// `EACCES`, `EROFS` when it may not.
+pub fn may_write(dir: &OwnedFd) -> Result<()> {
+    let access = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+    fs::accessat(dir, ".", access, fs::AtFlags::EACCESS).map_err(|errno| Error::new("faccessat2", errno))
+}
+
 /// Changes permission bits. A symlink, which has none of its own, is not followed.
 ///
 /// # Errors
