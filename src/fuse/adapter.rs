@@ -28,6 +28,8 @@ pub(super) struct Adapter {
     union: Arc<Union>,
     config: SessionConfig,
     ttl: Duration,
+    /// Others may change what was answered; then nothing of it is to be kept.
+    is_view: bool,
     notifier: Arc<OnceLock<Notifier>>,
     follow: Option<Arc<Follow>>,
     company: Company,
@@ -43,12 +45,17 @@ impl Adapter {
         notifier: Arc<OnceLock<Notifier>>,
         follow: Option<Arc<Follow>>,
     ) -> Self {
-        let ttl = config.cache_seconds.map_or(FOREVER, Duration::from_secs);
-        let passthrough = config.passthrough.then(Passthrough::default);
+        let is_view = union.is_view();
+        let ttl = match is_view {
+            true => Duration::ZERO,
+            false => config.cache_seconds.map_or(FOREVER, Duration::from_secs),
+        };
+        let passthrough = (config.passthrough && !is_view).then(Passthrough::default);
         // What changes unseen may be out of date as soon as it is listed.
-        let unchanging = config.list_ahead && config.cache_seconds.is_none() && !config.passthrough;
+        let unchanging =
+            config.list_ahead && config.cache_seconds.is_none() && !config.passthrough && !is_view;
         let ahead = if unchanging { Ahead::new(union.clone()) } else { None };
-        Self { union, config, ttl, notifier, follow, company: Company::new(), passthrough, ahead }
+        Self { union, config, ttl, is_view, notifier, follow, company: Company::new(), passthrough, ahead }
     }
 
     /// To be held until the request is answered.

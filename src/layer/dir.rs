@@ -96,6 +96,14 @@ impl RealDir {
         }
     }
 
+    /// Whether it is known by this place.
+    pub fn is_at(&self, parent: &Arc<Self>, name: &OsStr) -> bool {
+        match &*self.place.read() {
+            Place::Child { parent: own, name: known } => Arc::ptr_eq(own, parent) && **known == *name,
+            Place::Held(_) | Place::Gone => false,
+        }
+    }
+
     /// The layer it is in.
     pub fn layer(&self) -> &Arc<LayerInfo> {
         &self.layer

@@ -185,7 +185,8 @@ fn is_denied(path: &Path, opened: &Opened) -> Result<bool, SetupError> {
             Ok(true)
         }
         Errno::ROFS => {
-            let remedy = "its filesystem is mounted read-only; use one that can be written to, or mount with '-o ro'";
+            let remedy =
+                "its filesystem is mounted read-only; use one that can be written to, or mount with '-o ro'";
             Err(SetupError::new("upperdir", Some(path), error, remedy))
         }
         _ => Ok(false),
@@ -275,7 +276,8 @@ fn claim(
             Some(work) if !rival.upper => (option, work.path.as_path()),
             _ => ("upperdir", path),
         };
-        let remedy = format!("unmount that one first, mount with '-o ro' to look at it, or use another {option}");
+        let remedy =
+            format!("unmount that one first, mount with '-o ro' to look at it, or use another {option}");
         SetupError::new(option, Some(path), rival, remedy)
     })
 }

@@ -122,7 +122,9 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
     for prefix in candidates {
         let name = OsString::from(format!("{prefix}opaque"));
         match store.set_xattr(at, &name, b"y", 0).and_then(|()| store.remove_xattr(at, &name)) {
-            Err(error) if !is_full(error.errno()) => log::info!("marks cannot be stored as {prefix}*: {error}"),
+            Err(error) if !is_full(error.errno()) => {
+                log::info!("marks cannot be stored as {prefix}*: {error}")
+            }
             _ => return Some(prefix),
         }
     }
@@ -151,8 +153,11 @@ fn probe_rename_whiteout(store: &dyn Store, staging: &Staging) -> Result<()> {
 /// # Errors
 /// That of the rename: `EXDEV` at a border. Where there is no room to try it, it is taken to work.
 pub fn can_rename(store: &dyn Store, staging: &Staging, upper: BorrowedFd<'_>) -> Result<()> {
-    let readable =
-        store.open(At::new(upper, OsStr::new(".")), rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY, 0)?;
+    let readable = store.open(
+        At::new(upper, OsStr::new(".")),
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY,
+        0,
+    )?;
     if store.flags(readable.as_fd()).is_ok_and(|flags| flags.contains(IFlags::APPEND)) {
         // What is tried could not be removed again.
         return Ok(());

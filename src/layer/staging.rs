@@ -3,9 +3,9 @@
 //! Whatever a crash leaves here was never visible; the next mount sweeps it.
 
 use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -68,7 +68,10 @@ impl Staging {
 
     /// A place that there is no room for yet: `make` is tried each time something is to be prepared, and its error is that
     /// of the operation.
-    pub fn later(store: Arc<dyn Store>, make: impl Fn() -> Result<Workplace> + Send + Sync + 'static) -> Self {
+    pub fn later(
+        store: Arc<dyn Store>,
+        make: impl Fn() -> Result<Workplace> + Send + Sync + 'static,
+    ) -> Self {
         Self::new(store, OnceLock::new(), Some(Box::new(make)))
     }
 

@@ -40,7 +40,8 @@ fn find_work(
     candidates.iter().find_map(|candidate| {
         let work = sys::namei::open_path(&candidate.path, DIRECTORY).ok()?;
         let id = sys::namei::stat_fd(&work).ok()?.real_id();
-        let index = store.open(At::new(work.as_fd(), OsStr::new(INDEX)), OFlags::RDONLY | OFlags::DIRECTORY, 0);
+        let index =
+            store.open(At::new(work.as_fd(), OsStr::new(INDEX)), OFlags::RDONLY | OFlags::DIRECTORY, 0);
         let index = index.ok().filter(|index| config.index && is_of(store, index, upper));
         Some((id, index))
     })
@@ -49,7 +50,9 @@ fn find_work(
 /// Whether an index is not known to be that of another upperdir.
 fn is_of(store: &dyn Store, index: &OwnedFd, upper: &Opened) -> bool {
     MARK_PREFIXES.iter().all(|prefix| {
-        let Ok(Some((mark, owner))) = workdir::owner_mark(store, prefix, upper, index.as_fd()) else { return true };
+        let Ok(Some((mark, owner))) = workdir::owner_mark(store, prefix, upper, index.as_fd()) else {
+            return true;
+        };
         let claimed = store.get_xattr(At::this(index.as_fd()), &mark).ok().flatten();
         claimed.is_none_or(|claimed| claimed == owner)
     })

@@ -75,8 +75,8 @@ pub(super) fn candidates(config: &UnionConfig, upper: &Path) -> Result<Vec<Candi
     if let Some(path) = &config.work {
         return Ok(vec![Candidate { path: path.clone(), chosen: false }]);
     }
-    let absolute = std::fs::canonicalize(upper)
-        .map_err(|error| SetupError::new("upperdir", Some(upper), error, ""))?;
+    let absolute =
+        std::fs::canonicalize(upper).map_err(|error| SetupError::new("upperdir", Some(upper), error, ""))?;
     let mut candidates = Vec::new();
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         let mut sibling = OsString::from(".");
@@ -348,8 +348,9 @@ impl WorkDir {
             let remedy = "upperdir and workdir must be reached through the same mount";
             return Unfit::Refused(SetupError::new("workdir", Some(&self.path), error, remedy));
         }
-        let problem =
-            format!("{error}: the upperdir has a project or an encryption policy of its own, so nothing can be renamed into it from outside");
+        let problem = format!(
+            "{error}: the upperdir has a project or an encryption policy of its own, so nothing can be renamed into it from outside"
+        );
         let remedy = "do without workdir: one is made inside the upperdir then";
         let unfit = if self.chosen { Unfit::Here } else { Unfit::Refused };
         unfit(SetupError::new("workdir", Some(&self.path), problem, remedy))

@@ -150,7 +150,7 @@ impl Union {
             return Ok(file);
         }
         match self.open_uncached(node, write) {
-            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && !self.options.privileged => {
+            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && self.may_change_modes() => {
                 let _gates = locks::lock(&[node]);
                 self.open_against_mode(node, write)
             }
@@ -164,7 +164,7 @@ impl Union {
             return Ok(file);
         }
         match self.open_uncached(node, write) {
-            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && !self.options.privileged => {
+            Err(error) if error.errno() == Errno::ACCESS && node.is_upper() && self.may_change_modes() => {
                 self.open_against_mode(node, write)
             }
             other => other,

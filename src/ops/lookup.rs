@@ -114,7 +114,8 @@ impl Union {
             // Its whiteouts went with it; what they hid must not come back for those who still have it open.
             return Ok(Located::default());
         }
-        let origins = if impure { Origins::Read } else { Origins::None };
+        // In a view, the mark may have come since it was looked for.
+        let origins = if impure || self.is_view() { Origins::Read } else { Origins::None };
         self.walker().locate_among(stack, name, origins, lowers)
     }
 
@@ -206,14 +207,18 @@ impl Union {
             };
             self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
         };
-        Some(self.table.intern(wanted, real, is_same, make)?.node)
+        let interned = self.table.intern(wanted, real, is_same, make)?;
+        if !interned.created && self.is_view() {
+            self.catch_up_dir(&interned.node, located);
+        }
+        Some(interned.node)
     }
 
     /// A directory that was cut off from lower ones may hold attribute whiteouts, though `opaque` says `y` and not `x`: what cut
     /// it off was killed before it had removed them.
-    fn open_upper_dir(&self, found: &Found) -> Arc<RealDir> {
+    pub(super) fn open_upper_dir(&self, found: &Found) -> Arc<RealDir> {
         let dir = found.open_dir();
-        if found.marks.opaque && self.whiteouts_are_attributes() {
+        if self.is_view() || found.marks.opaque && self.whiteouts_are_attributes() {
             dir.set_xattr_whiteouts();
         }
         dir
@@ -290,12 +295,18 @@ impl Union {
         index: Option<Arc<IndexEntry>>,
     ) -> Option<Arc<Node>> {
         let real = stat.real_id();
-        let is_same =
-            |node: &Node| matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real);
+        let kind = stat.kind();
+        let is_same = |node: &Node| {
+            node.kind == kind && matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real)
+        };
         let interned = self.table.intern(wanted, real, is_same, |id| {
             let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
             self.make_node(id, stat.kind(), seen.clone(), Body::Upper(Box::new(upper)))
         })?;
+        if !interned.created && self.is_view() {
+            self.catch_up_file(&interned.node, seen.link);
+            return Some(interned.node);
+        }
         if !interned.created && stat.nlink > 1 {
             self.note_link(&interned.node, seen.link);
         }

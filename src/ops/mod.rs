@@ -19,6 +19,7 @@ mod remove;
 mod rename;
 mod set_id;
 mod tree_copy_up;
+mod view;
 mod whiteout;
 mod writeback;
 mod xattr;

@@ -109,7 +109,7 @@ impl Union {
             Way::Indexed(name) => {
                 let upper = self.upper.as_ref();
                 self.place_in(upper.and_then(|upper| upper.staging.index()), &name)?
-            },
+            }
             Way::Held(fd) => Place { fd, name: None, real: None, parent: None, lower: None },
             Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()?), &name)?,
         })
@@ -136,7 +136,7 @@ impl Union {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => last = Error::refused(Errno::STALE, moved),
                 Err(error) if node.is_upper() && is_of_another_file(error.errno()) => last = error,
-                Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => {
+                Err(error) if error.errno() == Errno::ACCESS && self.may_change_modes() => {
                     return self.at_place_in_closed_dir(node, &mut look)?.ok_or(error);
                 }
                 Err(error) => return Err(error),

@@ -199,7 +199,7 @@ impl Union {
             .peek_dir(|directory| (directory.key, directory.changes))
             .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
         if let Some(known) = self.snapshots.get(node.id, key)
-            && (!fresh || known.changes == changes)
+            && (!fresh || (known.changes == changes && !self.is_view()))
         {
             return Ok(known);
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
@@ -37,21 +37,26 @@ impl Filesystem for Adapter {
     /// read meanwhile puts the old ones back for ever (`fuse_direct_IO`).
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
-            | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        wanted |= match self.is_view {
+            true => InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+            false => {
+                InitFlags::FUSE_NO_OPENDIR_SUPPORT
+                    | InitFlags::FUSE_CACHE_SYMLINKS
+                    | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            }
+        };
         if self.passthrough.is_some() {
             passthrough::negotiate(config)?;
-        } else {
+        } else if !self.is_view {
             wanted |= InitFlags::FUSE_NO_OPEN_SUPPORT;
         }
         if self.config.acl {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
-        if self.config.writeback {
+        if self.config.writeback && !self.is_view {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
         }
         let available = wanted & config.capabilities();
@@ -260,8 +265,16 @@ impl Filesystem for Adapter {
         self.reply_entry(outcome, reply);
     }
 
-    /// Refused once, after which the kernel opens files by itself and sends reads and writes by node.
+    /// Refused once, after which the kernel opens files by itself and sends reads and writes by node. In a view, an open file
+    /// is to stay readable whatever becomes of its name, and its data are those of the moment.
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.is_view {
+            let _turn = self.turn(req);
+            return match run("open", ino, || self.union.open_view(convert::node(ino))) {
+                Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
+                Err(errno) => reply.error(errno),
+            };
+        }
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
         let _turn = self.turn(req);
         let _change = self.changing();
@@ -363,8 +376,12 @@ impl Filesystem for Adapter {
         reply_empty(run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)), reply);
     }
 
-    /// Refused once, after which the kernel caches listings for as long as the directory is unchanged.
+    /// Refused once, after which the kernel caches listings for as long as the directory is unchanged. Those of a view are not
+    /// cached.
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.is_view {
+            return reply.opened(FileHandle(0), FopenFlags::empty());
+        }
         reply.error(Errno::ENOSYS);
     }
 

@@ -53,7 +53,8 @@ pub fn is_mounted(wanted: (u32, u32)) -> io::Result<bool> {
 pub fn mountpoint_of(wanted: (u32, u32)) -> io::Result<Option<PathBuf>> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     Ok(table.split(|byte| *byte == b'\n').filter_map(entry).find_map(|(mountpoint, entry)| {
-        (entry.device == wanted && entry.fs_type.as_bytes().starts_with(b"fuse")).then(|| PathBuf::from(mountpoint))
+        (entry.device == wanted && entry.fs_type.as_bytes().starts_with(b"fuse"))
+            .then(|| PathBuf::from(mountpoint))
     }))
 }
 
@@ -103,7 +104,10 @@ fn entry(line: &[u8]) -> Option<(OsString, MountEntry)> {
     let mountpoint = unmangle(fields.nth(1)?);
     // A variable number of optional fields ends with a lone "-".
     fields.find(|field| *field == b"-")?;
-    Some((mountpoint, MountEntry { device, fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) }))
+    Some((
+        mountpoint,
+        MountEntry { device, fs_type: unmangle(fields.next()?), source: unmangle(fields.next()?) },
+    ))
 }
 
 /// Decodes `major:minor`.

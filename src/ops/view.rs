@@ -1,0 +1,79 @@
+//! Views: unions that only look at an upperdir that another one may be changing. Whatever is found counts more than what is known.
+
+use std::sync::Arc;
+
+use super::Union;
+use super::lookup::is_same_link;
+use crate::error::Result;
+use crate::layer::dir::RealDir;
+use crate::namespace::node::{Link, Links, Node};
+use crate::namespace::walk::{DirStack, Found, Located};
+use crate::types::NodeId;
+
+impl Union {
+    /// Whether a mode that denies us, who own the file, may be changed for a moment: only the one union that writes may.
+    pub(super) fn may_change_modes(&self) -> bool {
+        !self.options.privileged && !self.is_view()
+    }
+
+    /// Opens a file for reading, so that it can be read when it has lost its name: as long as descriptors are not scarce.
+    ///
+    /// # Errors
+    /// What its layer has against that; `ESTALE` when it is gone.
+    pub fn open_view(&self, id: NodeId) -> Result<()> {
+        self.open_file(&self.node(id)?, false).map(drop)
+    }
+
+    /// Lets a directory's node be what was found just now: it may have been copied up, moved or marked since.
+    pub(super) fn catch_up_dir(&self, node: &Arc<Node>, located: &Located) {
+        let upper = located.upper.as_ref();
+        let known = node.stack();
+        let known_upper = known.as_ref().and_then(|stack| stack.upper.as_ref());
+        let is_where_it_was = match (known_upper, upper) {
+            (Some(dir), Some(found)) => dir.ino() == found.stat.ino && dir.is_at(&found.dir, &found.name),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_lowers = known.as_ref().is_some_and(|stack| are(&stack.lowers, &located.lowers));
+        if is_where_it_was && same_lowers {
+            return;
+        }
+        let stack = DirStack {
+            upper: upper.map(|found| self.open_upper_dir(found)),
+            lowers: match known.as_ref().filter(|_| same_lowers) {
+                Some(stack) => stack.lowers.clone(),
+                None => located.lowers.iter().map(Found::open_dir).collect(),
+            },
+        };
+        let before = node.with_dir(|directory| {
+            directory.redirect = upper.and_then(|found| found.marks.redirect.as_deref().map(Box::from));
+            directory.changes += 1;
+            std::mem::replace(&mut directory.stack, stack)
+        });
+        self.snapshots.forget(node.id);
+        before.iter().flat_map(DirStack::all).for_each(|dir| self.dirs.close(dir));
+    }
+
+    /// Lets a file's node have the name that it was found by just now: the one that it is known by may be gone.
+    pub(super) fn catch_up_file(&self, node: &Node, link: Link) {
+        let before = {
+            let mut state = node.state.write();
+            if state.links.first().is_some_and(|known| is_same_link(known, &link.parent, &link.name)) {
+                return;
+            }
+            self.table.pin(&link.parent);
+            let mut links = Links::new();
+            links.push(link);
+            std::mem::replace(&mut state.links, links)
+        };
+        before.iter().for_each(|link| self.forget(link.parent.id, 1));
+    }
+}
+
+/// Whether these directories are those that were found.
+fn are(dirs: &[Arc<RealDir>], found: &[Found]) -> bool {
+    let is = |dir: &RealDir, found: &Found| {
+        dir.layer().index == found.dir.layer().index && dir.ino() == found.stat.ino
+    };
+    dirs.len() == found.len() && dirs.iter().zip(found).all(|(dir, found)| is(dir, found))
+}
