@@ -295,16 +295,19 @@ impl Union {
         index: Option<Arc<IndexEntry>>,
     ) -> Option<Arc<Node>> {
         let real = stat.real_id();
-        let kind = stat.kind();
-        let is_same = |node: &Node| {
-            node.kind == kind && matches!(&node.state.read().body, Body::Upper(upper) if upper.real == real)
+        let (kind, is_view) = (stat.kind(), self.is_view());
+        let is_same = |node: &Node| match &node.state.read().body {
+            Body::Upper(upper) => upper.real == real && node.kind == kind,
+            // Copied up by another union since.
+            Body::Lower(_) => is_view && node.kind == kind,
+            Body::Directory(_) => false,
         };
+        let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
         let interned = self.table.intern(wanted, real, is_same, |id| {
-            let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
-            self.make_node(id, stat.kind(), seen.clone(), Body::Upper(Box::new(upper)))
+            self.make_node(id, kind, seen.clone(), Body::Upper(Box::new(upper.clone())))
         })?;
-        if !interned.created && self.is_view() {
-            self.catch_up_file(&interned.node, seen.link);
+        if !interned.created && is_view {
+            self.catch_up_file(&interned.node, seen.link, upper);
             return Some(interned.node);
         }
         if !interned.created && stat.nlink > 1 {

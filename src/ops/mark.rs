@@ -17,7 +17,7 @@ impl Union {
     /// The value of `overlay.origin` for a copy of `from`; `None` where it cannot be recorded.
     pub(super) fn origin_of(&self, from: At<'_>, dir: &RealDir) -> Result<Option<Vec<u8>>> {
         let filesystem = self.table.numbers().filesystem(dir.layer());
-        let records = self.upper()?.format.has_xattrs();
+        let records = self.is_view() || self.upper()?.format.has_xattrs();
         let Some(filesystem) = filesystem.filter(|filesystem| filesystem.handles && records) else {
             return Ok(None);
         };
@@ -35,7 +35,7 @@ impl Union {
     /// privileged): marks can be set, and directories moved, by those only who may write to them.
     pub(super) fn despite_mode<T>(&self, at: At<'_>, act: impl Fn() -> Result<T>) -> Result<T> {
         let denied = match act() {
-            Err(error) if error.errno() == Errno::ACCESS && !self.options.privileged => error,
+            Err(error) if error.errno() == Errno::ACCESS && self.may_change_modes() => error,
             other => return other,
         };
         let _alone = self.mode_changes.lock();

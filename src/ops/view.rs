@@ -6,7 +6,7 @@ use super::Union;
 use super::lookup::is_same_link;
 use crate::error::Result;
 use crate::layer::dir::RealDir;
-use crate::namespace::node::{Link, Links, Node};
+use crate::namespace::node::{Body, Link, Links, Node, UpperFile};
 use crate::namespace::walk::{DirStack, Found, Located};
 use crate::types::NodeId;
 
@@ -54,10 +54,17 @@ impl Union {
         before.iter().flat_map(DirStack::all).for_each(|dir| self.dirs.close(dir));
     }
 
-    /// Lets a file's node have the name that it was found by just now: the one that it is known by may be gone.
-    pub(super) fn catch_up_file(&self, node: &Node, link: Link) {
+    /// Lets a file's node be what was found just now, under the name that it was found by: the file may have been copied up, and
+    /// the name that it is known by may be gone.
+    pub(super) fn catch_up_file(&self, node: &Node, link: Link, upper: UpperFile) {
         let before = {
             let mut state = node.state.write();
+            let copied_from = match &state.body {
+                Body::Lower(lower) => Some(lower.real),
+                Body::Upper(known) => known.copied_from,
+                Body::Directory(_) => return,
+            };
+            state.body = Body::Upper(Box::new(UpperFile { copied_from, ..upper }));
             if state.links.first().is_some_and(|known| is_same_link(known, &link.parent, &link.name)) {
                 return;
             }

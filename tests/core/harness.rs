@@ -171,6 +171,23 @@ impl Bench {
         self.dir.path()
     }
 
+    /// Another union, which looks at the same layers while this one changes them.
+    pub fn view(&self) -> Self {
+        let mut config = self.config.clone();
+        config.read_only = true;
+        let mut view = Self {
+            union: None,
+            config,
+            lowers: self.lowers.clone(),
+            store: Arc::new(Disk),
+            before: Vec::new(),
+            references: Mutex::default(),
+            dir: TempDir::new().unwrap(),
+        };
+        view.open();
+        view
+    }
+
     /// Gives all references back, as the kernel does under memory pressure when nothing is in use.
     pub fn forget_all(&self) {
         for (node, count) in std::mem::take(&mut *self.references.lock().unwrap()) {
@@ -193,7 +210,8 @@ impl Bench {
 
     /// What is left in the work directory that should not be.
     pub fn garbage(&self) -> Vec<PathBuf> {
-        let Some(work) = self.config.work.as_ref().filter(|_| self.config.upper.is_some()) else {
+        let writes = self.config.upper.is_some() && !self.config.read_only;
+        let Some(work) = self.config.work.as_ref().filter(|_| writes) else {
             return Vec::new();
         };
         let left: Vec<PathBuf> =

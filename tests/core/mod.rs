@@ -28,6 +28,7 @@ mod rename_dir;
 mod setup;
 mod tree_copy_up;
 mod unlinked;
+mod view;
 mod whiteout;
 mod writeback;
 mod xattr;
