@@ -30,6 +30,7 @@ mod tree_copy_up;
 mod unlinked;
 mod view;
 mod whiteout;
+mod workdir;
 mod writeback;
 mod xattr;
 

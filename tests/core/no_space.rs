@@ -10,7 +10,7 @@ use super::harness::{Bench, skip};
 use super::layer::Layer;
 
 /// A small tmpfs, unmounted when dropped.
-struct Small {
+pub struct Small {
     point: PathBuf,
     _dir: TempDir,
 }
@@ -101,6 +101,83 @@ fn no_inodes_left() {
     assert_eq!(bench.create("d/new"), Err(Errno::NOSPC));
     assert_eq!(bench.mkdir("d/newdir"), Err(Errno::NOSPC));
     assert_eq!(bench.names("d").unwrap().len(), 50);
+}
+
+/// Takes all inodes but those that are freed later.
+fn use_up_inodes(small: &Small) {
+    for n in 0.. {
+        match std::fs::create_dir(small.point.join(format!("filler{n}"))) {
+            Ok(()) => {}
+            Err(error) => return assert_eq!(error.raw_os_error(), Some(Errno::NOSPC.raw_os_error())),
+        }
+    }
+}
+
+/// What was there before can be removed, and then there is room for more.
+fn check_that_something_can_be_removed(bench: &Bench) {
+    assert_eq!(bench.create("new"), Err(Errno::NOSPC));
+    bench.unlink("u1").unwrap();
+    bench.unlink("d/u2").unwrap();
+    bench.rmdir("d").unwrap();
+    bench.unlink("u3").unwrap();
+    bench.rmdir("e").unwrap();
+    bench.rmdir("e2").unwrap();
+    bench.rmdir("e3").unwrap();
+    // Whoever has a removed file open keeps its inode.
+    bench.forget_all();
+    bench.mkdir("new").unwrap();
+    bench.unlink("lower").unwrap();
+    assert_eq!(bench.names("").unwrap(), ["new", "other"]);
+}
+
+fn fill_for_removal(lower: &Layer) {
+    lower.file("lower", "").file("other", "");
+}
+
+fn fill_upper(small: &Small) {
+    let upper = Layer { root: small.point.join("upper") };
+    upper.file("u1", "").file("d/u2", "").file("u3", "").dir("e").dir("e2").dir("e3");
+}
+
+#[test]
+fn a_full_filesystem_can_be_mounted_again() {
+    let Some(small) = Small::mount("size=2m,nr_inodes=40") else { return };
+    let mut bench = on(&small, fill_for_removal);
+    fill_upper(&small);
+    bench.close();
+    use_up_inodes(&small);
+    bench.reopen();
+    check_that_something_can_be_removed(&bench);
+}
+
+#[test]
+fn a_full_filesystem_can_be_mounted_for_the_first_time() {
+    for given in [true, false] {
+        let Some(small) = Small::mount("size=2m,nr_inodes=40") else { return };
+        let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| fill_for_removal(lower));
+        for name in ["upper", "work"] {
+            std::fs::create_dir(small.point.join(name)).unwrap();
+        }
+        fill_upper(&small);
+        use_up_inodes(&small);
+        bench.config.upper = Some(small.point.join("upper"));
+        bench.config.work = given.then(|| small.point.join("work"));
+        bench.open();
+        check_that_something_can_be_removed(&bench);
+        let made = if given { "work/work" } else { ".upper.unionfuse-work/work" };
+        assert!(small.point.join(made).is_dir());
+    }
+}
+
+#[test]
+fn a_volatile_mount_needs_room_for_its_mark() {
+    let Some(small) = Small::mount("size=2m,nr_inodes=40") else { return };
+    let mut bench = on(&small, fill_for_removal);
+    bench.close();
+    use_up_inodes(&small);
+    bench.config.durability = unionfuse::config::Durability::Volatile;
+    let error = unionfuse::Union::open(&bench.config, None).unwrap_err().to_string();
+    assert!(error.contains("full"), "{error}");
 }
 
 #[test]

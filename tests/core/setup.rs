@@ -121,6 +121,46 @@ fn an_upperdir_or_workdir_in_use() {
     open(&place.config(&["b"], "u2", "w")).unwrap();
 }
 
+/// Whoever may read a directory may lock it.
+#[test]
+fn locks_of_strangers_do_not_matter() {
+    let place = Place::new();
+    let _locked = ["u", "w"].map(|name| {
+        let dir = std::fs::File::open(place.path(name)).unwrap();
+        rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        dir
+    });
+    open(&place.config(&["a"], "u", "w")).unwrap();
+}
+
+#[test]
+fn who_uses_an_upperdir_is_named() {
+    let place = Place::new();
+    let _first = open(&place.config(&["a"], "u", "w")).unwrap();
+    let process = format!("(process {})", std::process::id());
+    place.refused(&place.config(&["b"], "u", "w"), "upperdir", &place.path("u"), &process);
+}
+
+/// A mount that another namespace has, or whose last file somebody has open, goes on beside the next one.
+#[test]
+fn a_mount_that_cannot_be_seen_stands_in_no_way() {
+    let place = Place::new();
+    let mut first = open(&place.config(&["a"], "u", "w")).unwrap();
+    // No FUSE filesystem has this number.
+    first.mounted(Some((0, u32::MAX)));
+    let second = open(&place.config(&["a"], "u", "w")).unwrap();
+    let caller = unionfuse::types::Caller { uid: 0, gid: 0, pid: 0, umask: 0 };
+    for (union, name) in [(&first, "one"), (&second, "two"), (&first, "three")] {
+        let kind = unionfuse::types::Kind::File;
+        union.mknod(caller, unionfuse::types::NodeId::ROOT, name.as_ref(), kind, 0o644, 0).unwrap();
+    }
+    for (union, name) in [(&first, "f"), (&second, "one")] {
+        union.unlink(unionfuse::types::NodeId::ROOT, name.as_ref()).unwrap();
+    }
+    let upper = Layer { root: place.path("u") };
+    assert_eq!(upper.names(""), ["f", "three", "two"]);
+}
+
 #[test]
 fn a_lowerdir_may_be_shared_and_given_twice() {
     let place = Place::new();

@@ -1,0 +1,115 @@
+//! The work directory is one from which a rename into the upperdir works, as was tried before the mount is live.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tempfile::TempDir;
+use unionfuse::Union;
+use unionfuse::config::UnionConfig;
+
+use super::harness::{Bench, over, skip};
+use super::layer::Layer;
+
+/// A filesystem of its own, unmounted when dropped.
+struct Mounted {
+    dir: TempDir,
+}
+
+impl Mounted {
+    fn point(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    fn ramfs() -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let point = dir.path().join("mnt");
+        std::fs::create_dir(&point).unwrap();
+        match mount("ramfs", &point, "ramfs", MountFlags::empty(), None) {
+            Ok(()) => Some(Self { dir }),
+            Err(errno) => {
+                skip(&format!("mount ramfs: {errno}"));
+                None
+            }
+        }
+    }
+
+    /// An xfs with an upperdir that hands a project of its own down.
+    fn with_projects() -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("mnt")).unwrap();
+        let script = r#"truncate -s 320M "$1/image" && mkfs.xfs -q "$1/image" && mount -o loop "$1/image" "$1/mnt" &&
+            mkdir "$1/mnt/upper" "$1/mnt/work" && xfs_io -c "chproj 42" -c "chattr +P" "$1/mnt/upper""#;
+        let made = Command::new("sh").args(["-ec", script, "sh"]).arg(dir.path()).output().unwrap();
+        let mounted = Self { dir };
+        if made.status.success() {
+            return Some(mounted);
+        }
+        skip(&format!("xfs with projects: {}", String::from_utf8_lossy(&made.stderr)));
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Not mounted after a failure.
+        let _ = unmount(self.point(), UnmountFlags::DETACH);
+    }
+}
+
+fn names(dir: &Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_tried_leaves_no_trace() {
+    let mut bench = over(|lower| {
+        lower.file("f", "");
+    });
+    let time = |bench: &Bench| bench.upper().stat("").mtime();
+    bench.close();
+    let before = time(&bench);
+    bench.reopen();
+    assert_eq!(time(&bench), before);
+    assert_eq!(bench.upper().names(""), [""; 0]);
+    assert_eq!(names(&bench.dir().join("work/work")), [""; 0]);
+}
+
+#[test]
+fn a_filesystem_that_leaves_no_whiteouts_behind_is_refused() {
+    let Some(ramfs) = Mounted::ramfs() else { return };
+    let layer = Layer { root: ramfs.point() };
+    layer.file("lower/f", "").dir("upper").dir("work");
+    let config =
+        UnionConfig::new([layer.path("lower")]).with_upper(layer.path("upper"), Some(layer.path("work")));
+    let before = layer.everything();
+    let error = Union::open(&config, None).unwrap_err().to_string();
+    assert!(error.contains("RENAME_WHITEOUT"), "{error}");
+    assert_eq!(layer.everything(), before);
+}
+
+#[test]
+fn an_upperdir_with_a_project_of_its_own_has_its_work_directory_inside() {
+    let Some(xfs) = Mounted::with_projects() else { return };
+    let (upper, work) = (xfs.point().join("upper"), xfs.point().join("work"));
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.file("d/f", "text").file("gone", "");
+    });
+    bench.config.upper = Some(upper.clone());
+    bench.config.work = Some(work.clone());
+    let error = Union::open(&bench.config, None).unwrap_err().to_string();
+    assert!(error.starts_with("workdir") && error.contains("project") && error.contains("inside"), "{error}");
+    assert_eq!((names(&upper), names(&work)), (Vec::new(), Vec::new()));
+    bench.config.work = None;
+    bench.open();
+    bench.write("d/f", "more").unwrap();
+    bench.rename("d", "e").unwrap();
+    bench.unlink("gone").unwrap();
+    bench.mkdir("gone").unwrap();
+    assert_eq!(bench.names("").unwrap(), ["e", "gone"]);
+    assert_eq!(names(&upper), [".unionfuse-work", "d", "e", "gone"]);
+    assert!(!xfs.point().join(".upper.unionfuse-work").exists(), "what could not be used was removed");
+}
