@@ -41,6 +41,8 @@ fn assert_same(live: &Bench, view: &Bench, after: &str) {
     assert_eq!(found, wanted, "after {after}");
 }
 
+type Step<'a> = &'a dyn Fn() -> Result<(), Errno>;
+
 fn live() -> Bench {
     union(|[top, bottom]: &[Layer; 2], upper| {
         top.file("f", "top f")
@@ -58,7 +60,7 @@ fn shows_every_change_at_the_next_look() {
     let live = live();
     let view = live.view();
     assert_same(&live, &view, "opening");
-    let steps: [(&str, &dyn Fn() -> Result<(), Errno>); 22] = [
+    let steps: [(&str, Step<'_>); 22] = [
         ("a write", &|| live.write("f", "changed, and longer").map(drop)),
         ("a shorter one", &|| live.truncate("f", 3).map(drop)),
         ("a write to an upper file", &|| live.write("u", "UP").map(drop)),

@@ -21,6 +21,7 @@ mod rename_dir;
 mod rename_file;
 mod rights;
 mod rootless;
+mod shared_upper;
 mod special;
 mod warm;
 mod xattr;
