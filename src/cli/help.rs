@@ -72,7 +72,10 @@ Mount options:
                        show every file as owned by this user or group
 
  The mount:
-  ro, rw, nodev, dev, nosuid, suid, noexec, exec, noatime, sync, dirsync
+  ro                   as in mount(8); with an upper directory a view of it:
+                       nothing is made, locked or cached, so another mount may
+                       be changing it; 'remount,rw' makes no more of it
+  rw, nodev, dev, nosuid, suid, noexec, exec, noatime, sync, dirsync
                        as in mount(8); nodev,nosuid is the default for users,
                        nodev for root of a user namespace
   allow_other          let other users in (default for root)

@@ -90,6 +90,7 @@ impl Claim {
         let began = Instant::now();
         loop {
             let mut wait = false;
+            let mut beside = None;
             for other in claim.others().iter().filter(|other| trusted.contains(&other.uid)) {
                 let Some((theirs, stage)) = parse(&other.text) else { continue };
                 let shared = (theirs.upper == upper, work.is_some() && theirs.work == work);
@@ -101,12 +102,16 @@ impl Claim {
                     Answer::GiveWay(limit) if began.elapsed() >= limit => {
                         return Err(Rival { upper: shared.0, pid: other.pid, mountpoint });
                     }
-                    Answer::GoOn(limit) if began.elapsed() >= limit => {}
+                    Answer::GoOn(limit) if began.elapsed() >= limit => beside = Some(other.pid),
                     _ => wait = true,
                 }
             }
             if !wait {
-                claim.warn_of_company(&trusted);
+                if let Some(pid) = beside {
+                    log::warn!(
+                        "the upperdir is still in use by process {pid}, whose mount is nowhere to be seen: what is written through that may be lost, or overwrite what is written here"
+                    );
+                }
                 return Ok(claim);
             }
             thread::sleep(PAUSE);
@@ -144,18 +149,6 @@ impl Claim {
                     Connection::Unknown => (Answer::GoOn(GLANCE), None),
                 },
             },
-        }
-    }
-
-    fn warn_of_company(&self, trusted: &[u32]) {
-        for other in self.others().iter().filter(|other| trusted.contains(&other.uid)) {
-            let Some((theirs, _)) = parse(&other.text) else { continue };
-            if theirs.upper == self.dirs.upper || (theirs.work.is_some() && theirs.work == self.dirs.work) {
-                log::warn!(
-                    "the upperdir is still in use by process {}, whose mount is nowhere to be seen: what is written through it may be lost, or overwrite what is written here",
-                    other.pid
-                );
-            }
         }
     }
 }

@@ -13,5 +13,6 @@ pub mod stack;
 pub mod staging;
 pub mod store;
 mod view;
+mod work_index;
 mod workdir;
 pub use workdir::HIDDEN_WORK;

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{IFlags, RenameFlags};
+use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::staging::Staging;
@@ -153,11 +153,7 @@ fn probe_rename_whiteout(store: &dyn Store, staging: &Staging) -> Result<()> {
 /// # Errors
 /// That of the rename: `EXDEV` at a border. Where there is no room to try it, it is taken to work.
 pub fn can_rename(store: &dyn Store, staging: &Staging, upper: BorrowedFd<'_>) -> Result<()> {
-    let readable = store.open(
-        At::new(upper, OsStr::new(".")),
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY,
-        0,
-    )?;
+    let readable = store.open(At::new(upper, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
     if store.flags(readable.as_fd()).is_ok_and(|flags| flags.contains(IFlags::APPEND)) {
         // What is tried could not be removed again.
         return Ok(());
@@ -167,7 +163,9 @@ pub fn can_rename(store: &dyn Store, staging: &Staging, upper: BorrowedFd<'_>) -
         let prepared = staging.prepare()?;
         match kind {
             Kind::Directory => store.mkdir(prepared.at(), 0o700)?,
-            _ => store.mknod(prepared.at(), kind, 0o600, 0)?,
+            _ => {
+                store.open(prepared.at(), OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, 0o600).map(drop)?
+            }
         }
         let mut name = OsString::from(".unionfuse-probe");
         name.push(prepared.name());

@@ -13,7 +13,7 @@ use super::opened::{DIRECTORY, Opened};
 use super::probe::Format;
 use super::staging::{INDEX, Staging};
 use super::store::Store;
-use super::workdir;
+use super::{work_index, workdir};
 use crate::config::UnionConfig;
 use crate::sys::{self, At};
 use crate::types::RealId;
@@ -50,7 +50,7 @@ fn find_work(
 /// Whether an index is not known to be that of another upperdir.
 fn is_of(store: &dyn Store, index: &OwnedFd, upper: &Opened) -> bool {
     MARK_PREFIXES.iter().all(|prefix| {
-        let Ok(Some((mark, owner))) = workdir::owner_mark(store, prefix, upper, index.as_fd()) else {
+        let Ok(Some((mark, owner))) = work_index::owner_mark(store, prefix, upper, index.as_fd()) else {
             return true;
         };
         let claimed = store.get_xattr(At::this(index.as_fd()), &mark).ok().flatten();

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::open::FUSE_MAGIC;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
-use super::origin;
 use super::probe::{self, Format};
 use super::staging::{INDEX, Staging, WORK, Workplace};
 use super::store::Store;
+use super::work_index;
 use crate::NOTICE;
 use crate::config::{Durability, UnionConfig};
 use crate::error::SetupError;
@@ -38,7 +37,8 @@ pub(super) struct WorkDir {
     pub(super) fd: OwnedFd,
     pub(super) id: RealId,
     created: bool,
-    chosen: bool,
+    /// Whether it was chosen for the user.
+    pub(super) chosen: bool,
 }
 
 /// Why a place does not do.
@@ -63,9 +63,6 @@ impl Unfit {
 /// Where an overlay notes in its work directory with which features it was mounted, and one of them.
 const INCOMPAT: &str = "incompat";
 const VOLATILE: &str = "volatile";
-
-/// The index of an upperdir that another one has taken the place of.
-const OLD_INDEX: &str = "index.old";
 
 /// What an automatically made workdir inside the upperdir is called; hidden in the union.
 pub const HIDDEN_WORK: &str = ".unionfuse-work";
@@ -223,7 +220,7 @@ impl WorkDir {
         let work = make_dir(&**store, self.fd.as_fd(), WORK).map_err(|error| self.unfit(error))?;
         let (format, mut staging) = self.check(store, config, upper, work)?;
         if config.index && format.has_xattrs() {
-            let index = self.open_index(&**store, &format, upper)?;
+            let index = work_index::open(&self, &**store, &format, upper)?;
             staging = staging.with_index(index).map_err(|error| self.unfit(error))?;
         }
         if config.durability == Durability::Volatile {
@@ -234,7 +231,7 @@ impl WorkDir {
         Ok((format, staging))
     }
 
-    fn unfit(&self, error: sys::Error) -> Unfit {
+    pub(super) fn unfit(&self, error: sys::Error) -> Unfit {
         let errno = error.errno();
         let remedy = remedy_for_writing(errno).unwrap_or_default();
         let unfit = match errno {
@@ -243,49 +240,6 @@ impl WorkDir {
             _ => Unfit::Refused,
         };
         unfit(SetupError::new("workdir", Some(&self.path), error, remedy))
-    }
-
-    /// The index is of use only with the upperdir whose files it names; it says which that is, as the kernel's does
-    /// (`ovl_verify_upper`).
-    fn open_index(&self, store: &dyn Store, format: &Format, upper: &Opened) -> Result<OwnedFd, Unfit> {
-        let unfit = |error: sys::Error| self.unfit(error);
-        let make = || make_dir(store, self.fd.as_fd(), INDEX).map_err(unfit);
-        let mut index = make()?;
-        let prefix = format.mark("").and_then(|prefix| prefix.into_string().ok()).unwrap_or_default();
-        let Some((mark, owner)) = owner_mark(store, &prefix, upper, index.as_fd()).map_err(unfit)? else {
-            return Ok(index);
-        };
-        let claimed = store.get_xattr(At::this(index.as_fd()), &mark).map_err(unfit)?;
-        if claimed.as_ref() == Some(&owner) {
-            return Ok(index);
-        }
-        if claimed.is_some() && is_used(store, index.as_fd()).map_err(unfit)? {
-            self.put_index_aside().map_err(Unfit::Refused)?;
-            index = make()?;
-        }
-        store.set_xattr(At::this(index.as_fd()), &mark, &owner, 0).map_err(unfit)?;
-        Ok(index)
-    }
-
-    /// An upperdir that was made anew at the same place is to work without ado, but it may also be the old one, restored.
-    fn put_index_aside(&self) -> Result<(), SetupError> {
-        let index = self.path.join(INDEX);
-        let problem = "its index is that of another upperdir";
-        if !self.chosen {
-            let remedy =
-                format!("name the workdir that was used with this upperdir, or remove '{}'", index.display());
-            return Err(SetupError::new("workdir", Some(&self.path), problem, remedy));
-        }
-        let aside = self.path.join(OLD_INDEX);
-        let removed = match std::fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        };
-        removed.and_then(|()| std::fs::rename(&index, &aside)).map_err(|error| {
-            SetupError::new("workdir", Some(&self.path), format!("{problem}: rename: {error}"), "remove it")
-        })?;
-        log::warn!("workdir '{}': {problem}; it is kept as '{OLD_INDEX}'", self.path.display());
-        Ok(())
     }
 
     /// What lies in a workdir is removed: nothing must lie there that a union has not made.
@@ -418,38 +372,6 @@ fn remedy_for_writing(errno: Errno) -> Option<&'static str> {
     }
 }
 
-/// The attribute that says to which upperdir an index belongs, and its value; `None` where that cannot be said.
-pub(super) fn owner_mark(
-    store: &dyn Store,
-    prefix: &str,
-    upper: &Opened,
-    index: BorrowedFd<'_>,
-) -> sys::Result<Option<(OsString, Vec<u8>)>> {
-    // Its handles are the numbers of a daemon, which another run of it may give to other files.
-    if sys::file::fs_magic(index)? == FUSE_MAGIC {
-        return Ok(None);
-    }
-    let uuid = sys::handle::fs_uuid(index);
-    // The kernel would take a mark without the UUID, which it knows, for that of another filesystem.
-    let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
-    let handle = store.handle(At::this(upper.fd.as_fd()))?;
-    let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
-    Ok(owner.map(|owner| (OsString::from(format!("{prefix}{name}")), owner)))
-}
-
-/// Whether a directory has entries.
-fn is_used(store: &dyn Store, dir: BorrowedFd<'_>) -> sys::Result<bool> {
-    let mut used = false;
-    store.read_dir(dir, 0, &mut |entry| match entry.name.as_bytes() {
-        b"." | b".." => ControlFlow::Continue(()),
-        _ => {
-            used = true;
-            ControlFlow::Break(())
-        }
-    })?;
-    Ok(used)
-}
-
 /// Whether an overlay may have left this in its work directory: the kernel's and ours number what they prepare after a `#`,
 /// fuse-overlayfs just numbers it.
 fn is_staged(name: &OsStr) -> bool {
@@ -459,7 +381,7 @@ fn is_staged(name: &OsStr) -> bool {
     }
 }
 
-fn make_dir(store: &dyn Store, parent: BorrowedFd<'_>, name: &str) -> sys::Result<OwnedFd> {
+pub(super) fn make_dir(store: &dyn Store, parent: BorrowedFd<'_>, name: &str) -> sys::Result<OwnedFd> {
     let at = At::new(parent, OsStr::from_bytes(name.as_bytes()));
     match store.mkdir(at, 0o700) {
         Err(error) if error.errno() != Errno::EXIST => return Err(error),

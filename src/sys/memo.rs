@@ -5,19 +5,23 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, MemfdFlags, flock, memfd_create};
-use rustix::io::{DupFlags, dup3};
+use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 
 /// What the file is called, which is shown in `/proc/PID/fd`.
 const NAME: &str = "unionfuse";
 const LINK: &[u8] = b"/memfd:unionfuse (deleted)";
-/// Memos are left early: their descriptors have small numbers.
-const HIGHEST: u32 = 4096;
+/// Memos have descriptors from this number on, where they are found at once; any other one where so many are not allowed.
+const USUAL: i32 = 1000;
+const USUALLY: Range<i32> = USUAL..USUAL + 64;
+/// Where else they are looked for.
+const ANYWHERE: Range<i32> = 3..4096;
 /// No memo is longer, in bytes: that of a mountpoint and a few numbers.
 const LONGEST: u64 = 16 << 10;
 
@@ -51,7 +55,8 @@ impl Memo {
         file.write_all(text)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let stat = file.metadata()?;
-        Ok(Self { fd: file.into(), inode: (stat.dev(), stat.ino()) })
+        let fd = fcntl_dupfd_cloexec(&file, USUAL).unwrap_or_else(|_| file.into());
+        Ok(Self { fd, inode: (stat.dev(), stat.ino()) })
     }
 
     /// Replaces the text at once: others see the old memo or the new one.
@@ -98,7 +103,7 @@ fn holder(line: &str) -> Option<(u32, (u64, u64))> {
 
 fn find(pid: u32, inode: (u64, u64)) -> Option<Found> {
     let fds = Path::new("/proc").join(pid.to_string()).join("fd");
-    for number in 3..HIGHEST {
+    for number in USUALLY.chain(ANYWHERE) {
         let path = fds.join(number.to_string());
         match fs::read_link(&path) {
             Ok(link) if link.as_os_str().as_bytes() == LINK => {}

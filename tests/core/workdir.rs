@@ -22,14 +22,14 @@ impl Mounted {
         self.dir.path().join("mnt")
     }
 
-    fn ramfs() -> Option<Self> {
+    fn of_kind(kind: &str) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let point = dir.path().join("mnt");
         std::fs::create_dir(&point).unwrap();
-        match mount("ramfs", &point, "ramfs", MountFlags::empty(), None) {
+        match mount(kind, &point, kind, MountFlags::empty(), None) {
             Ok(()) => Some(Self { dir }),
             Err(errno) => {
-                skip(&format!("mount ramfs: {errno}"));
+                skip(&format!("mount {kind}: {errno}"));
                 None
             }
         }
@@ -80,7 +80,7 @@ fn what_is_tried_leaves_no_trace() {
 
 #[test]
 fn a_filesystem_that_leaves_no_whiteouts_behind_is_refused() {
-    let Some(ramfs) = Mounted::ramfs() else { return };
+    let Some(ramfs) = Mounted::of_kind("ramfs") else { return };
     let layer = Layer { root: ramfs.point() };
     layer.file("lower/f", "").dir("upper").dir("work");
     let config =
@@ -89,6 +89,51 @@ fn a_filesystem_that_leaves_no_whiteouts_behind_is_refused() {
     let error = Union::open(&config, None).unwrap_err().to_string();
     assert!(error.contains("RENAME_WHITEOUT"), "{error}");
     assert_eq!(layer.everything(), before);
+}
+
+#[test]
+fn a_read_only_filesystem_can_be_looked_at_only() {
+    let Some(tmpfs) = Mounted::of_kind("tmpfs") else { return };
+    let layer = Layer { root: tmpfs.point() };
+    layer.file("lower/f", "").file("upper/u", "").dir("work");
+    let mut config =
+        UnionConfig::new([layer.path("lower")]).with_upper(layer.path("upper"), Some(layer.path("work")));
+    drop(Union::open(&config, None).unwrap());
+    rustix::mount::mount_remount(tmpfs.point(), MountFlags::RDONLY, c"").unwrap();
+    for work in [Some(layer.path("work")), None] {
+        config.work = work;
+        config.read_only = false;
+        let error = Union::open(&config, None).unwrap_err().to_string();
+        assert!(
+            error.starts_with("upperdir") && error.contains("read-only") && error.contains("ro"),
+            "{error}"
+        );
+        assert!(!error.contains("remove") && !error.contains("same mount"), "{error}");
+        config.read_only = true;
+        assert!(Union::open(&config, None).unwrap().is_view());
+    }
+}
+
+/// A plain user may look at what he may not change.
+#[test]
+fn an_upperdir_of_somebody_else_is_looked_at() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("needs root, to become somebody else");
+    }
+    let mut bench = over(|lower| {
+        lower.file("f", "");
+    });
+    std::fs::set_permissions(bench.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let config = bench.config.clone();
+    let opened = std::thread::spawn(move || {
+        // Of this thread alone.
+        let user = rustix::fs::Uid::from_raw(65534);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        Union::open(&config, None).map(|union| union.is_view()).map_err(|error| error.to_string())
+    });
+    assert_eq!(opened.join().unwrap(), Ok(true));
+    bench.create("new").unwrap();
+    bench.close();
 }
 
 #[test]
