@@ -150,12 +150,13 @@ fn a_mount_that_cannot_be_seen_stands_in_no_way() {
     first.mounted(Some((0, u32::MAX)));
     let second = open(&place.config(&["a"], "u", "w")).unwrap();
     let caller = unionfuse::types::Caller { uid: 0, gid: 0, pid: 0, umask: 0 };
-    for (union, name) in [(&first, "one"), (&second, "two"), (&first, "three")] {
+    let name = |name: &'static str| unionfuse::types::Name::new(name.as_ref()).unwrap();
+    for (union, new) in [(&first, "one"), (&second, "two"), (&first, "three")] {
         let kind = unionfuse::types::Kind::File;
-        union.mknod(caller, unionfuse::types::NodeId::ROOT, name.as_ref(), kind, 0o644, 0).unwrap();
+        union.mknod(caller, unionfuse::types::NodeId::ROOT, name(new), kind, 0o644, 0).unwrap();
     }
-    for (union, name) in [(&first, "f"), (&second, "one")] {
-        union.unlink(unionfuse::types::NodeId::ROOT, name.as_ref()).unwrap();
+    for (union, old) in [(&first, "f"), (&second, "one")] {
+        union.unlink(unionfuse::types::NodeId::ROOT, name(old)).unwrap();
     }
     let upper = Layer { root: place.path("u") };
     assert_eq!(upper.names(""), ["f", "three", "two"]);
