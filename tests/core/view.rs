@@ -1,10 +1,11 @@
 //! A union that looks at an upperdir while another one changes it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use unionfuse::Union;
-use unionfuse::types::{Kind, RenameMode};
+use unionfuse::types::{Kind, NodeId, RenameMode};
 
 use super::harness::{Bench, errno, union};
 use super::layer::Layer;
@@ -90,6 +91,71 @@ fn shows_every_change_at_the_next_look() {
     }
     view.forget_all();
     assert_same(&live, &view, "forgetting");
+}
+
+/// All that can be looked at; what vanishes meanwhile is no error.
+fn walk(view: &Bench, dir: NodeId, path: &Path) {
+    let gone = |errno: &Errno| matches!(*errno, Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::INVAL);
+    let mut names = Vec::new();
+    let listed = view.raw().read_dir(dir, 0, false, &mut |entry| {
+        names.push(entry.name);
+        std::ops::ControlFlow::Continue(())
+    });
+    if let Err(errno) = errno(listed) {
+        return assert!(gone(&errno), "list {path:?}: {errno}");
+    }
+    for name in names.into_iter().filter(|name| name != "." && name != "..") {
+        let path = path.join(&name);
+        let attr = match view.look(dir, &name) {
+            Ok(Some(attr)) => attr,
+            Ok(None) => continue,
+            Err(errno) => return assert!(gone(&errno), "{path:?}: {errno}"),
+        };
+        match attr.kind {
+            Kind::Directory => walk(view, attr.node, &path),
+            Kind::File => {
+                let mut data = [0; 64];
+                if let Err(errno) = errno(view.raw().read(attr.node, 0, &mut data)) {
+                    assert!(gone(&errno), "{path:?}: {errno}");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_changes_during_a_walk_does_no_harm() {
+    let live = live();
+    let view = live.view();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..60 {
+                let text = format!("round {round}");
+                live.write("d/sub/deep/y", &text).unwrap();
+                live.rename("d", "moved").unwrap();
+                live.create("d").unwrap();
+                live.rename("moved/sub", "sub").unwrap();
+                live.write("f", &text).unwrap();
+                live.unlink("d").unwrap();
+                live.rename("sub", "moved/sub").unwrap();
+                live.rename("moved", "d").unwrap();
+                live.mkdir("new").unwrap();
+                live.rename_with("new", "e", RenameMode::Exchange).unwrap();
+                live.rename("new/one", "e/one").unwrap();
+                live.rmdir("new").unwrap();
+                live.unlink("u").unwrap();
+                live.create("u").unwrap();
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        while !ended.load(Ordering::Relaxed) {
+            walk(&view, NodeId::ROOT, Path::new(""));
+            view.forget_all();
+        }
+    });
+    assert_same(&live, &view, "all rounds");
 }
 
 #[test]
