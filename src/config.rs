@@ -28,6 +28,8 @@ pub struct UnionConfig {
     /// Whether the upperdir is only looked at, while another union may be changing it: nothing is made on disk, and nothing that
     /// was seen is taken to last.
     pub read_only: bool,
+    /// Whether the union is a view, too, while another one that is to be seen writes to the upperdir; else it is refused.
+    pub yields: bool,
     /// Whether reading leaves the access times of upper files alone; those of lower ones stay in any case.
     pub no_atime: bool,
 }
@@ -45,6 +47,7 @@ impl UnionConfig {
             durability: Durability::Synced,
             id_map: IdMap::default(),
             read_only: false,
+            yields: false,
             no_atime: false,
         }
     }

@@ -27,6 +27,12 @@ impl Form {
     fn redirects_by_default(self) -> Option<bool> {
         (self == Self::MountProgram).then_some(false)
     }
+
+    /// Container engines mount a running container's layers once more to look at what it has changed (commit, diff), not all of
+    /// them with `ro`.
+    fn yields(self) -> bool {
+        self == Self::MountProgram
+    }
 }
 
 /// A mount as it was asked for.
@@ -100,6 +106,7 @@ impl Request {
                 durability: opts.durability,
                 id_map: opts.id_map,
                 read_only: flags.read_only,
+                yields: self.form.yields(),
                 no_atime: flags.no_atime,
                 upper: opts.upper,
                 work: opts.work,

@@ -154,12 +154,13 @@ fn open_upper(
     mountpoint: Option<&Mountpoint>,
     filesystems: &mut Vec<Filesystem>,
 ) -> Result<Upper, SetupError> {
-    let read_only = config.read_only || is_denied(path, &opened)?;
+    let stage = if mountpoint.is_some() { Stage::Opening } else { Stage::Unmounted };
+    let read_only =
+        config.read_only || is_denied(path, &opened)? || (config.yields && is_taken(path, &opened, stage));
     let place = if read_only {
         view::open(store, config, path, &opened)
     } else {
         check_kernel_overlays("upperdir", path, opened.stat.real_id())?;
-        let stage = if mountpoint.is_some() { Stage::Opening } else { Stage::Unmounted };
         prepare_work(store, config, (path, &opened), lowers, stage)?
     };
     let WorkPlace { staging, format, made, work, claim } = place;
@@ -168,6 +169,15 @@ fn open_upper(
     let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime || read_only);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
     Ok(Upper { root, staging, format, made, work, claim, read_only })
+}
+
+/// Whether a union that is to be seen writes to the upperdir.
+fn is_taken(path: &Path, opened: &Opened, stage: Stage) -> bool {
+    let rival = Claim::make(opened.stat.real_id(), None, opened.stat.uid, stage).err();
+    if let Some(rival) = &rival {
+        log::warn!("upperdir '{}': {rival}; this union is a read-only view of it", path.display());
+    }
+    rival.is_some()
 }
 
 /// Whether the upperdir is another's, to be looked at only.

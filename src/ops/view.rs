@@ -68,7 +68,9 @@ impl Union {
             if state.links.first().is_some_and(|known| is_same_link(known, &link.parent, &link.name)) {
                 return;
             }
-            self.table.pin(&link.parent);
+            if !self.table.pin(&link.parent) {
+                return;
+            }
             let mut links = Links::new();
             links.push(link);
             std::mem::replace(&mut state.links, links)
