@@ -73,7 +73,7 @@ pub struct Time {
 }
 
 /// What `stat` says of a file in one layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stat {
     /// Device number of the filesystem.
     pub dev: u64,

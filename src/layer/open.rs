@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::claim::{Claim, Stage};
 use super::dir::RealDir;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
-use super::origin::HandleDecoder;
+use super::origin::{self, HandleDecoder};
 use super::probe::Format;
 use super::stack::{Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
 use super::staging::Staging;
@@ -140,7 +140,9 @@ fn register_filesystem(filesystems: &mut Vec<Filesystem>, opened: &Opened) -> u1
             0,
         );
         let uuid = readable.ok().and_then(|fd| sys::handle::fs_uuid(fd.as_fd())).unwrap_or_default();
-        filesystems.push(Filesystem { dev: opened.stat.dev, uuid, decoder, handles: handle.is_some() });
+        let subvolume = handle.as_ref().and_then(|handle| origin::subvolume(handle.kind, &handle.bytes));
+        let handles = handle.is_some();
+        filesystems.push(Filesystem { dev: opened.stat.dev, uuid, decoder, handles, subvolume });
         filesystems.len() - 1
     });
     u16::try_from(position).unwrap_or(u16::MAX)

@@ -59,6 +59,12 @@ pub fn decode(value: &[u8]) -> Option<Origin<'_>> {
     valid.then_some(Origin { uuid, kind: header[4], bytes })
 }
 
+/// The subvolume that a handle of btrfs names: inode numbers are those of its own (`struct btrfs_fid`: the object id comes first, that
+/// of its root next; `FILEID_BTRFS_WITHOUT_PARENT` is 0x4d, and the two others follow).
+pub fn subvolume(kind: u8, bytes: &[u8]) -> Option<[u8; 8]> {
+    if matches!(kind, 0x4d..=0x4f) { bytes.get(8..16)?.try_into().ok() } else { None }
+}
+
 /// The name of a file's entry in the index directory: its origin in hexadecimal (`ovl_get_index_name`). `None` when that is
 /// longer than a name can be.
 pub fn index_name(origin: &[u8]) -> Option<OsString> {

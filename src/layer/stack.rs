@@ -74,6 +74,22 @@ pub struct Covered {
     pub fd: Arc<OwnedFd>,
 }
 
+#[cfg(test)]
+impl LayerInfo {
+    /// The upperdir on the first filesystem.
+    pub(crate) fn for_tests(dev: u64) -> Self {
+        Self {
+            index: 0,
+            path: PathBuf::new(),
+            dev,
+            filesystem: 0,
+            mountpoint: None,
+            offsets: Offsets::Unknown,
+            no_atime: AtomicBool::new(false),
+        }
+    }
+}
+
 impl LayerInfo {
     /// Whether this is the upperdir.
     pub fn is_upper(&self) -> bool {
@@ -112,6 +128,8 @@ pub struct Filesystem {
     pub decoder: Option<HandleDecoder>,
     /// Whether it gives file handles at all.
     pub handles: bool,
+    /// The subvolume that its handles say the root of the layer is in (btrfs).
+    pub subvolume: Option<[u8; 8]>,
 }
 
 /// The writable layer.

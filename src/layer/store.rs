@@ -66,6 +66,9 @@ pub trait Store: Debug + Send + Sync {
     fn flags(&self, fd: BorrowedFd<'_>) -> Result<IFlags>;
     fn set_flags(&self, fd: BorrowedFd<'_>, flags: IFlags) -> Result<()>;
     fn usage(&self, fd: BorrowedFd<'_>) -> Result<FsUsage>;
+    fn fs_id(&self, fd: BorrowedFd<'_>) -> Result<u64> {
+        sys::file::fs_id(fd)
+    }
     fn fs_magic(&self, fd: BorrowedFd<'_>) -> Result<u64> {
         sys::file::fs_magic(fd)
     }

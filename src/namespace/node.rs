@@ -87,6 +87,8 @@ pub struct UpperFile {
     pub home: Home,
     /// All its names in lowerdirs stand for it too: it was copied up by this mount, or is in the index.
     pub covers_links: bool,
+    /// Without an index: how many of its names in the union are those of lowerdirs only.
+    pub extra_links: i64,
     /// Its entry in the index.
     pub index: Option<Arc<IndexEntry>>,
 }
@@ -260,6 +262,15 @@ impl Node {
     /// To be held from the look at the directory's times until they are put back.
     pub fn times_stay(&self) -> Option<ArcRwLockWriteGuard<RawRwLock, ()>> {
         self.peek_dir(|directory| directory.times.clone()).map(|times| times.write_arc())
+    }
+
+    /// One of an upper file's names is in the upperdir now, or is gone, that only lowerdirs had, and no index tells of it.
+    pub fn loses_lower_name(&self) {
+        if let Body::Upper(upper) = &mut self.state.write().body
+            && upper.index.is_none()
+        {
+            upper.extra_links = (upper.extra_links - 1).max(0);
+        }
     }
 
     /// The upper file's entry in the index.

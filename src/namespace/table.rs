@@ -18,7 +18,7 @@ const MANY: usize = 4096;
 type Map<K, V> = DashMap<K, V, BuildHasherDefault<FxHasher>>;
 
 /// All nodes that the kernel, or a child node, refers to. A number stands for one node at a time: when a second file claims
-/// a number that is taken, it gets a counted one.
+/// a number that is taken, it gets another one, for good.
 #[derive(Debug)]
 pub struct Table {
     nodes: Map<u64, Arc<Node>>,
@@ -79,6 +79,11 @@ impl Table {
         if self.renumbered.is_empty() { None } else { self.renumbered.get(&real).map(|entry| *entry.value()) }
     }
 
+    /// The number of the file `real` that cannot be told from the file.
+    fn known(&self, real: RealId) -> Option<NodeId> {
+        self.renumbered(real).or_else(|| self.numbers.kept(real))
+    }
+
     /// Records that `real` is (part of) the live node `id`.
     pub fn renumber(&self, real: RealId, id: NodeId) {
         self.renumbered.insert(real, id);
@@ -99,37 +104,37 @@ impl Table {
         is_same: impl Fn(&Node) -> bool,
         make: impl FnOnce(NodeId) -> Option<Node>,
     ) -> Option<Interned> {
-        let mut known = self.renumbered(real);
+        let mut known = self.known(real);
         let mut id = known.or(wanted);
         loop {
             let number = id.unwrap_or_else(|| {
-                let counted = *self.renumbered.entry(real).or_insert_with(|| self.numbers.counted()).value();
-                known = Some(counted);
-                counted
+                let odd = self.numbers.odd(real);
+                known = Some(odd);
+                odd
             });
             match self.nodes.entry(number.0) {
                 Entry::Occupied(entry)
                     if is_same(entry.get())
                         // The node that the number was known by may have gone meanwhile, and this be another file's.
-                        || (known == Some(number) && self.renumbered(real) == known) =>
+                        || (known == Some(number) && self.known(real) == known) =>
                 {
                     entry.get().refs.fetch_add(1, Ordering::Relaxed);
                     return Some(Interned { node: entry.get().clone(), created: false });
                 }
                 Entry::Occupied(_) if known == Some(number) => {
-                    known = self.renumbered(real);
+                    known = self.known(real);
                     id = known.or(wanted);
                 }
                 Entry::Occupied(_) => id = None,
                 Entry::Vacant(entry) => {
-                    let counted = known == Some(number);
+                    let renumbered = known == Some(number) && self.numbers.kept(real) != known;
                     let Some(node) = make(number).map(Arc::new) else {
-                        if counted {
+                        if renumbered {
                             self.renumbered.remove_if(&real, |_, id| *id == number);
                         }
                         return None;
                     };
-                    if counted {
+                    if renumbered {
                         // Whoever forgot the node that had this number has taken it out.
                         self.renumbered.insert(real, number);
                     }
@@ -191,7 +196,13 @@ impl Table {
     }
 
     fn release(&self, node: &Node, pending: &mut Vec<(NodeId, u64)>) {
-        let links = std::mem::take(&mut node.state.write().links);
+        let mut state = node.state.write();
+        let links = std::mem::take(&mut state.links);
+        if let (true, Body::Upper(upper)) = (links.is_empty(), &state.body) {
+            // Its inode number may be given to another file.
+            self.numbers.give_up(upper.real);
+        }
+        drop(state);
         pending.extend(links.iter().map(|Link { parent, .. }| (parent.id, 1)));
     }
 
@@ -223,6 +234,7 @@ mod tests {
             copied_from: None,
             home: Home::Named,
             covers_links: false,
+            extra_links: 0,
             index: None,
         };
         Node::new(id, Kind::File, Links::new(), Body::Upper(Box::new(upper)))

@@ -119,6 +119,8 @@ impl Union {
     /// Truncates last, for that cannot be undone.
     fn change_in_place(&self, node: &Node, wanted: &Wanted) -> Result<()> {
         let Some(size) = wanted.change.size else {
+            // A copy-up of an entry would put back the times from before.
+            let _times = node.times_change();
             let place = self.place(node)?;
             let before = if wanted.steps() > 1 { Some(self.stat(node)?) } else { None };
             return self
@@ -332,8 +334,8 @@ fn links_in_union(node: &Node, stat: &Stat) -> u32 {
         Body::Upper(upper) => {
             let extra = match (&upper.index, &upper.home) {
                 (Some(entry), _) => entry.extra_links.load(Ordering::Relaxed),
-                (None, Home::Parked(_)) => -1,
-                (None, _) => 0,
+                (None, Home::Parked(_)) => upper.extra_links - 1,
+                (None, _) => upper.extra_links,
             };
             u32::try_from((i64::from(stat.nlink) + extra).max(0)).unwrap_or(u32::MAX)
         }

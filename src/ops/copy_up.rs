@@ -130,6 +130,7 @@ impl Union {
             copied_from: Some(stat.real_id()),
             home: Home::Named,
             covers_links: lower.has_links,
+            extra_links: if index.is_none() && to.is_some() { i64::from(stat.nlink) - 1 } else { 0 },
             index,
         };
         // A lookup that finds the copy's name before this node knows of it must come to this node.
@@ -137,6 +138,11 @@ impl Union {
         upper.home = self
             .publish_copy(staged, to, upper.index.as_deref(), &stat, origin.is_some())
             .inspect_err(|_| self.table.unnumber(copy.real_id()))?;
+        let numbers = self.table.numbers();
+        // What is written on the copy may not tell its number: then it is remembered, for as long as the union is mounted.
+        if !lower.has_links && origin.and_then(|origin| numbers.of_origin(&origin)) != Some(node.id) {
+            numbers.keep(copy.real_id(), node.id);
+        }
         node.state.write().body = Body::Upper(Box::new(upper));
         if let Some((link, _)) = to {
             self.mark_in_upper(node, link);

@@ -130,6 +130,7 @@ impl Union {
             None => {
                 let place = self.place(node)?;
                 self.store.link(place.at(), dir.at(name))?;
+                node.loses_lower_name();
             }
         }
         self.restore_times(&dir, times);

@@ -1,8 +1,10 @@
 //! Lookup, and the life of nodes.
 
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
@@ -15,7 +17,7 @@ use crate::namespace::node::{
 };
 use crate::namespace::snapshot::Snapshot;
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
-use crate::sys;
+use crate::sys::{self, At};
 use crate::types::{Entry, Kind, Name, NodeId, RealId, Stat};
 
 /// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
@@ -155,6 +157,21 @@ impl Union {
         }
     }
 
+    /// Sees to it that what lies on a filesystem inside a layer has numbers of its own.
+    fn know_filesystem(&self, found: &Found) -> Result<()> {
+        let numbers = self.table.numbers();
+        if numbers.knows(found.dir.layer(), found.stat.dev) {
+            return Ok(());
+        }
+        let dir = self.dirs.open(&found.dir)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let opened = self.store.open(At::new(dir.as_fd(), &found.name), flags, 0)?;
+        if self.store.stat_fd(opened.as_fd())?.dev == found.stat.dev {
+            numbers.know(found.stat.dev, self.store.fs_id(opened.as_fd())?);
+        }
+        Ok(())
+    }
+
     /// The node of what was found in a `version` of the directory, with one more reference.
     fn adopt(
         &self,
@@ -167,6 +184,9 @@ impl Union {
             return Ok(Sighting::Nothing);
         };
         let stat = shown.stat;
+        for found in located.upper.iter().chain(&located.lowers) {
+            self.know_filesystem(found)?;
+        }
         let seen =
             |in_upper| Seen { link: Link { parent: parent.clone(), name: name.clone(), in_upper }, version };
         let adopted = if stat.is_dir() {
@@ -302,7 +322,8 @@ impl Union {
             Body::Lower(_) => is_view && node.kind == kind,
             Body::Directory(_) => false,
         };
-        let upper = UpperFile { real, copied_from: None, home, covers_links: index.is_some(), index };
+        let covers_links = index.is_some();
+        let upper = UpperFile { real, copied_from: None, home, covers_links, extra_links: 0, index };
         let interned = self.table.intern(wanted, real, is_same, |id| {
             self.make_node(id, kind, seen.clone(), Body::Upper(Box::new(upper.clone())))
         })?;

@@ -21,7 +21,7 @@ use crate::namespace::cookie::{self, DOT, DOT_DOT, Place};
 use crate::namespace::node::Node;
 use crate::namespace::snapshot::{Collector, Name, Snapshot};
 use crate::namespace::walk::DirStack;
-use crate::types::{DirEntry, Kind, NodeId};
+use crate::types::{DirEntry, Kind, NodeId, RealId};
 
 /// Takes entries; breaking says that the entry was not taken.
 pub type Visit<'v> = dyn FnMut(DirEntry) -> ControlFlow<()> + 'v;
@@ -173,7 +173,7 @@ impl Union {
             Err(Error::Refused { errno: errno @ (Errno::INVAL | Errno::IO), reason }) => {
                 log::warn!("{name:?}: {reason}");
                 let kind = if errno == Errno::INVAL { Kind::Directory } else { Kind::File };
-                return Ok(visit(DirEntry { kind, ..plain(self.table.numbers().counted()) }));
+                return Ok(visit(DirEntry { kind, ..plain(self.number_of_broken(node, name)) }));
             }
             Err(error) => return Err(error),
         };
@@ -190,6 +190,12 @@ impl Union {
             self.forget(attr.node, 1);
         }
         Ok(flow)
+    }
+
+    /// The number of an entry that nothing else is known of.
+    fn number_of_broken(&self, parent: &Node, name: &OsStr) -> NodeId {
+        let none = RealId { dev: u64::MAX - parent.id.0, ino: self.order.position_of(name).into() };
+        self.table.numbers().odd(none)
     }
 
     /// The names in a merged directory. A listing that begins sees them as they are; one that goes on is content with those of

@@ -92,6 +92,7 @@ impl Union {
             self.name_removed(&victim, parent, name, home);
         } else {
             self.put_whiteout(&dir, name)?;
+            victim.loses_lower_name();
             self.drop_link(&victim, parent, name);
         }
         parent.with_dir(|directory| directory.changes += 1);

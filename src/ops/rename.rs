@@ -321,6 +321,7 @@ impl Union {
         if target.is_dir() {
             self.dir_removed(target, &to.parent, &to.name);
         } else {
+            target.loses_lower_name();
             self.drop_link(target, &to.parent, &to.name);
         }
     }

@@ -108,6 +108,11 @@ pub fn usage(fd: BorrowedFd<'_>) -> Result<FsUsage> {
     })
 }
 
+/// What tells a filesystem (or a subvolume of btrfs) from others, at every mount (`f_fsid`, statvfs(3)); 0 where it does not say.
+pub fn fs_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    fs::fstatvfs(fd).map(|raw| raw.f_fsid).map_err(|errno| Error::new("fstatvfs", errno))
+}
+
 /// The magic number of the filesystem (`statfs(2)`), e.g. 0xEF53 for ext4.
 pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
     fs::fstatfs(fd)

@@ -254,3 +254,39 @@ fn of_a_directory_that_is_not_replaced_after_all_stay() {
         assert_eq!(bench.node("empty/f").unwrap(), first[1]);
     }
 }
+
+/// Whoever restores or copies an upperdir may give two files one origin. The one that is seen second has another number, for good.
+#[test]
+fn of_two_files_with_one_origin_each_keeps_its_number() {
+    let mut bench = over(|lower| {
+        lower.file("d/f", "text");
+    });
+    bench.chmod("d/f", 0o600).unwrap();
+    let origin = bench.upper().get("d/f", "trusted.overlay.origin").unwrap();
+    bench.create("d/copy").unwrap();
+    bench.close();
+    bench.upper().set("d/copy", "trusted.overlay.origin", &origin);
+    bench.reopen();
+    let first = (bench.node("d/f").unwrap(), bench.node("d/copy").unwrap());
+    assert_ne!(first.0, first.1);
+    assert!(first.1.0 < 1 << 53);
+    bench.forget_all();
+    let again = (bench.node("d/copy").unwrap(), bench.node("d/f").unwrap());
+    assert_eq!((again.1, again.0), first);
+}
+
+#[test]
+fn numbers_in_a_filesystem_inside_a_layer_stay() {
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.dir("volume").file("f", "");
+    });
+    let volume = bench.lower().ino("volume");
+    bench.open_on(std::sync::Arc::new(Faulty::with_boundary_at(volume)));
+    let before = bench.node("volume").unwrap();
+    assert!(before.0 < 1 << 53 && before.0 != volume, "{before:?}");
+    for _ in 0..2 {
+        bench.forget_all();
+        assert_eq!(bench.node("volume").unwrap(), before);
+        bench.reopen();
+    }
+}

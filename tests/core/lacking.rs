@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use unionfuse::types::RenameMode;
+use unionfuse::types::{RenameMode, SetAttr};
 
-use super::harness::Bench;
+use super::harness::{Bench, errno};
 use super::layer::Layer;
 use super::store::{Calls, Fault, Faulty};
 
@@ -227,5 +227,48 @@ fn whiteouts_in_a_root_that_is_marked_opaque_stay_whiteouts() {
     for _ in 0..2 {
         assert_eq!(bench.names("").unwrap(), ["g"]);
         bench.reopen();
+    }
+}
+
+const NO_HANDLES: Calls = &[("handle", Errno::OPNOTSUPP)];
+
+/// Without handles there is neither an origin nor an index to find names of one file by. As long as the union is mounted, the
+/// node knows.
+#[test]
+fn hard_links_without_handles_keep_their_count() {
+    let bench = on(NO_HANDLES, |[lower], _| {
+        lower.file("a", "content").link("d/b", "a").link("d/c", "a");
+    });
+    bench.truncate("a", 2).unwrap();
+    let node = bench.node("a").unwrap();
+    let links = |path: &str| (bench.node(path).unwrap(), bench.stat(path).unwrap().nlink);
+    for path in ["a", "d/b", "d/c"] {
+        assert_eq!(links(path), (node, 3), "{path}: seen after the copy-up");
+    }
+    bench.write("d/b", "xy").unwrap();
+    assert_eq!(links("d/c"), (node, 3));
+    bench.unlink("d/c").unwrap();
+    assert_eq!(links("a"), (node, 2));
+    bench.rename("d/b", "d/e").unwrap();
+    assert_eq!(links("d/e"), (node, 2));
+    bench.link("a", "f").unwrap();
+    assert_eq!(links("f"), (node, 3));
+    for path in ["a", "f", "d/e"] {
+        bench.unlink(path).unwrap();
+    }
+    assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
+}
+
+#[test]
+fn numbers_stay_without_handles_when_the_kernel_forgets() {
+    let bench = on(NO_HANDLES, sample);
+    let before = ["d/f", "s", "e/sub/h"].map(|path| bench.node(path).unwrap());
+    bench.write("d/f", "new").unwrap();
+    bench.setattr("s", SetAttr { uid: Some(7), ..SetAttr::default() }).unwrap();
+    bench.rename("e/sub/h", "moved").unwrap();
+    for _ in 0..2 {
+        assert_eq!(["d/f", "s", "moved"].map(|path| bench.node(path).unwrap()), before);
+        bench.forget_all();
+        assert_eq!(bench.raw().live_nodes(), 1);
     }
 }
