@@ -49,6 +49,15 @@ enum Plan {
     Move { replace: bool, whiteout: bool },
 }
 
+/// What became of an attempt with the gates held.
+enum Outcome {
+    Renamed,
+    /// A name does not stand for its node any more.
+    Disturbed,
+    /// The directory's redirect does not fit on it: it has to go without lowerdirs.
+    DoesNotFit(Arc<Node>),
+}
+
 /// What keeps a replaced file or directory reachable for those who have it open.
 enum Remains {
     /// Nothing needs to: it is in a lowerdir only.
@@ -117,11 +126,17 @@ impl Union {
                 .into_iter()
                 .flatten()
                 .collect();
-        let _gates = locks::lock(&nodes);
-        let _times = (from.parent.times_change(), to.parent.times_change());
+        let gates = locks::lock(&nodes);
+        let times = (from.parent.times_change(), to.parent.times_change());
         (from.dir, to.dir) = (self.upper_dir(&from.parent)?, self.upper_dir(&to.parent)?);
-        if self.rename_gated(source, &from, &to, mode)?.is_none() {
-            return Ok(None);
+        match self.rename_gated(source, &from, &to, mode)? {
+            Outcome::Renamed => {}
+            Outcome::Disturbed => return Ok(None),
+            Outcome::DoesNotFit(node) => {
+                drop((times, gates));
+                self.copy_up_tree(&node)?;
+                return Ok(None);
+            }
         }
         let exchanged = to.node.as_ref().filter(|_| mode == RenameMode::Exchange);
         let moved = [Some(source), exchanged].into_iter().flatten();
@@ -151,24 +166,28 @@ impl Union {
         }
     }
 
-    /// The caller holds the gates of both parents and both nodes. `None` when a name does not stand for its node any more.
+    /// The caller holds the gates of both parents and both nodes.
     fn rename_gated(
         &self,
         source: &Arc<Node>,
         from: &End<'_>,
         to: &End<'_>,
         mode: RenameMode,
-    ) -> Result<Option<()>> {
+    ) -> Result<Outcome> {
         let (Some(from_now), Some(to_now)) = (self.situation(from)?, self.situation(to)?) else {
-            return Ok(None);
+            return Ok(Outcome::Disturbed);
         };
         if !from_now.in_upper {
-            return Ok(None);
+            return Ok(Outcome::Disturbed);
         }
         let plan = Plan::decide(mode, source.is_dir(), from_now, to_now);
-        self.mark_for_move(source, from, to, to_now.covers)?;
-        if let (Plan::Exchange, Some(target)) = (plan, &to.node) {
-            self.mark_for_move(target, to, from, from_now.covers)?;
+        if !self.mark_for_move(source, from, to, to_now.covers)? {
+            return Ok(Outcome::DoesNotFit(source.clone()));
+        }
+        if let (Plan::Exchange, Some(target)) = (plan, &to.node)
+            && !self.mark_for_move(target, to, from, from_now.covers)?
+        {
+            return Ok(Outcome::DoesNotFit((**target).clone()));
         }
         let replaced = match (&to.node, plan) {
             (Some(target), Plan::Move { .. } | Plan::SwapWithWhiteout { .. }) => {
@@ -191,7 +210,7 @@ impl Union {
         for end in [from, to] {
             end.parent.with_dir(|directory| directory.changes += 1);
         }
-        Ok(Some(()))
+        Ok(Outcome::Renamed)
     }
 
     fn situation(&self, end: &End<'_>) -> Result<Option<Situation>> {
@@ -213,28 +232,38 @@ impl Union {
         }))
     }
 
-    /// Writes the marks that make `node` the same at its new place. They change nothing at the old one.
-    fn mark_for_move(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>, covers: bool) -> Result<()> {
+    /// Writes the marks that make `node` the same at its new place. They change nothing at the old one. `false` when the path that
+    /// a redirect is to hold is longer than the filesystem takes (ext4 says ENOSPC then, above about 4,000 bytes).
+    fn mark_for_move(&self, node: &Arc<Node>, from: &End<'_>, to: &End<'_>, covers: bool) -> Result<bool> {
         if self.may_have_origin(node) {
             self.mark_impure(&to.parent, &to.dir)?;
         }
         if !node.is_dir() {
-            return Ok(());
+            return Ok(true);
         }
         let upper = self.upper_dir(node)?;
         if self.dir_stack(node)?.lowers.is_empty() {
             // Without lower directories of its own it must not merge with one at the new place.
-            return if covers { self.set_opaque(upper.this()) } else { Ok(()) };
+            if covers {
+                self.set_opaque(upper.this())?;
+            }
+            return Ok(true);
         }
         let stays = Arc::ptr_eq(&from.parent, &to.parent);
         let fits = |redirect: &[u8]| stays || redirect.starts_with(b"/");
         if node.peek_dir(|directory| directory.redirect.as_deref().is_some_and(fits)) == Some(true) {
-            return Ok(());
+            return Ok(true);
         }
         let redirect = if stays { from.name.as_bytes().to_vec() } else { self.lower_path(node)? };
-        self.set_mark(upper.this(), "redirect", &redirect)?;
+        match self.set_mark(upper.this(), "redirect", &redirect) {
+            Err(error) if matches!(error.errno(), Errno::NOSPC | Errno::TOOBIG | Errno::RANGE) => {
+                log::info!("a directory is moved by copying its tree up: its redirect is too long: {error}");
+                return Ok(false);
+            }
+            other => other?,
+        }
         node.with_dir(|directory| directory.redirect = Some(redirect.into()));
-        Ok(())
+        Ok(true)
     }
 
     /// The path of a directory from the root, by the names that its lower directories have (kernel: `ovl_get_redirect`).

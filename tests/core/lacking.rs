@@ -272,3 +272,26 @@ fn numbers_stay_without_handles_when_the_kernel_forgets() {
         assert_eq!(bench.raw().live_nodes(), 1);
     }
 }
+
+/// A path of more than about 4,000 bytes is too long for an attribute of ext4.
+#[test]
+fn a_directory_whose_redirect_does_not_fit_is_moved_with_its_tree() {
+    for errno in [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE] {
+        let lacking: Calls = match errno {
+            Errno::NOSPC => &[("set_xattr redirect", Errno::NOSPC)],
+            Errno::TOOBIG => &[("set_xattr redirect", Errno::TOOBIG)],
+            _ => &[("set_xattr redirect", Errno::RANGE)],
+        };
+        let mut bench = on(lacking, sample);
+        let node = bench.node("e/sub/h").unwrap();
+        bench.rename("e", "updir/moved").unwrap();
+        bench.rename_with("both", "d", RenameMode::Exchange).unwrap();
+        for _ in 0..2 {
+            assert_eq!(bench.node("updir/moved/sub/h").unwrap(), node);
+            assert_eq!(bench.text("updir/moved/sub/h").unwrap(), "deep");
+            assert_eq!(bench.names("both").unwrap(), ["f", "g"]);
+            assert_eq!(bench.names("d").unwrap(), ["l", "u"]);
+            bench.reopen();
+        }
+    }
+}

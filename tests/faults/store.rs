@@ -231,7 +231,8 @@ impl Store for Faulty {
     }
 
     fn set_xattr(&self, at: At<'_>, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
-        self.step("set_xattr")?;
+        let is_redirect = name.as_encoded_bytes().ends_with(b"overlay.redirect");
+        self.step(if is_redirect { "set_xattr redirect" } else { "set_xattr" })?;
         Disk.set_xattr(at, name, value, flags)
     }
 
