@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::store::Store;
@@ -186,8 +186,13 @@ impl Staging {
         let shared = self.shared_whiteout.lock().clone();
         if let Some(name) = shared {
             match self.store.link(self.at(&name)?, to) {
-                // The filesystem's limit of links is reached (ext4: 65,000), or it has no hard links at all.
-                Err(error) if matches!(error.errno(), Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {}
+                // The filesystem's limit of links is reached (ext4: 65,000), or it has no hard links at all; or another thread
+                // has found that first and put a new one in its place.
+                Err(error)
+                    if matches!(
+                        error.errno(),
+                        Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOENT
+                    ) => {}
                 other => return other,
             }
         }
@@ -196,10 +201,11 @@ impl Staging {
         match self.store.link(self.at(&name)?, to) {
             Ok(()) => {
                 let old = self.shared_whiteout.lock().replace(name);
-                old.map_or(Ok(()), |old| self.store.unlink(self.at(&old)?))
+                old.iter().for_each(|old| self.discard(old));
+                Ok(())
             }
             Err(error) if matches!(error.errno(), Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
-                self.store.rename(self.at(&name)?, to, rustix::fs::RenameFlags::NOREPLACE)
+                self.store.rename(self.at(&name)?, to, RenameFlags::NOREPLACE)
             }
             Err(error) => {
                 self.discard(&name);
@@ -231,46 +237,86 @@ impl Staging {
         self.store.chmod(this, 0o700)
     }
 
+    /// Trees are nested deeper than a stack is high, and than there are descriptors: each directory in one is moved up here first.
     fn remove(&self, at: At<'_>) -> Result<()> {
-        match self.store.unlink(at) {
-            Err(error) if matches!(error.errno(), Errno::ISDIR | Errno::PERM) => self.remove_dir(at),
-            other => unless_gone(other),
+        let mut inner = Vec::new();
+        self.remove_outer(at, &mut inner)?;
+        while let Some(name) = inner.pop() {
+            self.remove_outer(self.at(&name)?, &mut inner)?;
         }
+        Ok(())
     }
 
-    fn remove_dir(&self, at: At<'_>) -> Result<()> {
-        match self.store.rmdir(at) {
-            Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
-            other => return unless_gone(other),
+    /// Removes a file, or a directory whose own ones become `inner`, in the directory of prepared objects.
+    fn remove_outer(&self, at: At<'_>, inner: &mut Vec<OsString>) -> Result<()> {
+        if self.remove_simply(at)? {
+            return Ok(());
         }
-        let emptied = match self.empty_dir(at) {
+        let emptied = match self.hollow(at, inner) {
             // A copied-up mode may deny its owner, who is not root, the access needed to empty it.
             Err(error) if error.errno() == Errno::ACCESS => {
                 self.store.chmod(at, 0o700)?;
-                self.empty_dir(at)
+                self.hollow(at, inner)
             }
             other => other,
         };
         unless_gone(emptied.and_then(|()| self.store.rmdir(at)))
     }
 
-    fn empty_dir(&self, at: At<'_>) -> Result<()> {
+    /// Removes what is no directory, or an empty one; `false` when it is another.
+    fn remove_simply(&self, at: At<'_>) -> Result<bool> {
+        match self.store.unlink(at) {
+            Err(error) if matches!(error.errno(), Errno::ISDIR | Errno::PERM) => {}
+            other => return unless_gone(other).map(|()| true),
+        }
+        match self.store.rmdir(at) {
+            Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            other => unless_gone(other).map(|()| true),
+        }
+    }
+
+    fn hollow(&self, at: At<'_>, inner: &mut Vec<OsString>) -> Result<()> {
         let dir = self.store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        self.empty(dir.as_fd())
+        for name in self.names_in(dir.as_fd())? {
+            let entry = At::new(dir.as_fd(), &name);
+            if !self.remove_simply(entry)? {
+                inner.push(self.move_up(entry)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a directory to a name of its own in the directory of prepared objects.
+    fn move_up(&self, at: At<'_>) -> Result<OsString> {
+        let name = self.fresh_name();
+        let to = self.at(&name)?;
+        match self.store.rename(at, to, RenameFlags::NOREPLACE) {
+            // Only who may write to a directory may move it.
+            Err(error) if error.errno() == Errno::ACCESS => {
+                self.store.chmod(at, 0o700)?;
+                self.store.rename(at, to, RenameFlags::NOREPLACE)?;
+            }
+            other => other?,
+        }
+        Ok(name)
+    }
+
+    fn names_in(&self, dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        self.store.read_dir(dir, 0, &mut |entry| {
+            if entry.name != "." && entry.name != ".." {
+                names.push(entry.name.to_owned());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(names)
     }
 
     /// Removes everything in a directory.
     pub(super) fn empty(&self, dir: BorrowedFd<'_>) -> Result<()> {
         let readable =
             self.store.open(At::new(dir, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        let mut names = Vec::new();
-        self.store.read_dir(readable.as_fd(), 0, &mut |entry| {
-            if entry.name != "." && entry.name != ".." {
-                names.push(entry.name.to_owned());
-            }
-            ControlFlow::Continue(())
-        })?;
-        names.iter().try_for_each(|name| self.remove(At::new(dir, name)))
+        self.names_in(readable.as_fd())?.iter().try_for_each(|name| self.remove(At::new(dir, name)))
     }
 }
 

@@ -134,3 +134,17 @@ fn a_redirect() {
     let _ = bench.list("r");
     bench.forget_all();
 }
+
+/// What a crash has left in the work directory, or hides in a removed directory, is removed however deep it is.
+#[test]
+fn a_work_directory_is_swept() {
+    let mut bench = super::harness::over(|lower| {
+        lower.file("f", "");
+    });
+    bench.close();
+    let left = bench.config.work.as_ref().unwrap().join("work/#left");
+    std::fs::create_dir(&left).unwrap();
+    nest(&left, 20_000);
+    bench.reopen();
+    assert_eq!(bench.garbage(), Vec::<std::path::PathBuf>::new());
+}
