@@ -82,9 +82,4 @@ impl<T: Send + Sync + 'static> FdCache<T> {
         let removed = self.shard(key).lock().pop(&key);
         drop(removed);
     }
-
-    /// Forgets all descriptors.
-    pub fn clear(&self) {
-        self.shards.iter().for_each(empty);
-    }
 }

@@ -132,6 +132,9 @@ pub struct Directory {
     pub removed: bool,
     /// Tells it from all others, also from those that have had its number.
     pub key: DirKey,
+    /// The lower directory that it has been cut off from: listings that began there go on there, and new ones are merged, so that the
+    /// two kinds of cookies are told apart.
+    pub cut_off_from: Option<Arc<RealDir>>,
     /// Places in listings of it that their number does not tell by itself.
     pub places: Option<Box<Places>>,
     /// Counts changes of its entries.
@@ -166,6 +169,7 @@ impl Directory {
             default_acl: None,
             removed: false,
             key: DirKey::new(),
+            cut_off_from: None,
             places: None,
             changes: 0,
             copies: 0,

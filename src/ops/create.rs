@@ -205,7 +205,8 @@ impl Union {
         let stat = self.stat_of_new(made, object)?;
         let flags = if is_dir { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         self.store.rename(made, dir.at(name), flags)?;
-        Ok(stat)
+        // The rename has changed the time of change. Where that cannot be told any more, it is nearly right.
+        Ok(self.store.stat(dir.at(name)).ok().flatten().unwrap_or(stat))
     }
 
     /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the

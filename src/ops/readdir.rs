@@ -38,12 +38,15 @@ impl Union {
         }
         let is_merged =
             || node.peek_dir(|dir| cookie::is_merged(cookie, dir.places.as_deref())).unwrap_or(false);
+        let cut_off_from = node.peek_dir(|directory| directory.cut_off_from.clone()).flatten();
         let streamed = match (cookie, stack.sole()) {
-            (0, Some(sole)) if self.dirs.offsets(sole)? != Offsets::Unknown => Some(sole),
+            (0, Some(sole)) if cut_off_from.is_none() && self.dirs.offsets(sole)? != Offsets::Unknown => {
+                Some(sole)
+            }
             (0, _) => None,
             _ if is_merged() => None,
             // The directory was copied up since: the listing goes on in the layer it began in.
-            (_, sole) => sole.or_else(|| stack.lowers.first()),
+            (_, sole) => cut_off_from.as_ref().or(sole).or_else(|| stack.lowers.first()),
         };
         match streamed.cloned() {
             Some(dir) => self.stream(&node, &dir, cookie, attributes, visit),

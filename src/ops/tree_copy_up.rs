@@ -74,6 +74,7 @@ impl Union {
             self.set_opaque(dir.this())?;
         }
         node.with_dir(|directory| {
+            directory.cut_off_from = directory.stack.lowers.first().cloned();
             directory.stack.lowers = Arc::new([]);
             directory.redirect = None;
         });
