@@ -135,6 +135,9 @@ impl Union {
             match looked {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => last = Error::refused(Errno::STALE, moved),
+                Err(error) if node.is_upper() && is_of_another_kind(error.errno()) => {
+                    last = Error::refused(Errno::STALE, moved);
+                }
                 Err(error) if node.is_upper() && is_of_another_file(error.errno()) => last = error,
                 Err(error) if error.errno() == Errno::ACCESS && self.may_change_modes() => {
                     return self.at_place_in_closed_dir(node, &mut look)?.ok_or(error);
@@ -209,10 +212,13 @@ impl Union {
 
 /// Whether a call may have failed because something else is under the name by now.
 fn is_of_another_file(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::NOENT | Errno::STALE | Errno::ISDIR | Errno::NOTDIR | Errno::LOOP | Errno::NXIO | Errno::INVAL
-    )
+    matches!(errno, Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::INVAL)
+}
+
+/// Whether a call failed because what is under the name by now is of another kind: a directory, a symlink, a device or socket
+/// (a whiteout is such a device). The caller has asked for none, and is told that the file is gone.
+fn is_of_another_kind(errno: Errno) -> bool {
+    matches!(errno, Errno::ISDIR | Errno::LOOP | Errno::NXIO)
 }
 
 /// Waits for whoever is just renaming the file or a directory above it.

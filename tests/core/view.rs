@@ -159,6 +159,25 @@ fn what_changes_during_a_walk_does_no_harm() {
 }
 
 #[test]
+fn a_file_with_another_thing_under_its_name_is_gone() {
+    let live = live();
+    let view = live.view();
+    live.write("f", "copied up").unwrap();
+    live.write("d/u", "upper").unwrap();
+    live.create("other").unwrap();
+    let nodes = ["f", "d/u", "other"].map(|path| view.node(path).unwrap());
+    live.unlink("f").unwrap();
+    live.unlink("d/u").unwrap();
+    live.mkdir("d/u").unwrap();
+    live.unlink("other").unwrap();
+    live.symlink("other", "f").unwrap();
+    for (node, found) in nodes.into_iter().zip(["a whiteout", "a directory", "a symlink"]) {
+        let read = errno(view.raw().read(node, 0, &mut [0; 8]));
+        assert_eq!(read.err(), Some(Errno::STALE), "{found}");
+    }
+}
+
+#[test]
 fn changes_and_makes_nothing() {
     let live = live();
     let whole = Layer { root: live.dir().to_owned() };
