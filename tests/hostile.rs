@@ -74,6 +74,13 @@ fn prepared(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Prepared {
     Prepared { bench, outside }
 }
 
+/// The attribute in which the unions of these tests have a mark.
+fn mark(name: &str) -> String {
+    use unionfuse::layer::marker::MarkNamespace;
+    let namespace = MarkNamespace::of_reader(unionfuse::config::XattrNamespace::Auto);
+    format!("{}{name}", namespace.prefix())
+}
+
 /// Says that a test did not run, past libtest, which captures what is printed.
 fn is_root(name: &str) -> bool {
     if rustix::process::geteuid().is_root() {

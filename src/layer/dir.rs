@@ -32,6 +32,8 @@ pub struct RealDir {
     place: RwLock<Place>,
     /// Set once a full listing has shown that no AUFS mark (`.wh.…`) lies in it.
     no_aufs_marks: AtomicBool,
+    /// Names that begin with `.wh.` are ordinary ones, also in a lowerdir.
+    plain_names: AtomicBool,
     /// `overlay.opaque` is `x`: zero-size files with `overlay.whiteout` in it are whiteouts.
     xattr_whiteouts: AtomicBool,
     /// `overlay.impure`: it was in an upperdir once, and files that were copied up may lie in it.
@@ -83,6 +85,7 @@ impl RealDir {
             ino,
             place: RwLock::new(place),
             no_aufs_marks: AtomicBool::new(false),
+            plain_names: AtomicBool::new(false),
             xattr_whiteouts: AtomicBool::new(false),
             impure: AtomicBool::new(false),
             offsets: OnceLock::new(),
@@ -136,9 +139,24 @@ impl RealDir {
         drop(old);
     }
 
+    /// Whether names in it that begin with `.wh.` are AUFS marks: in lowerdirs, where a union has not said otherwise.
+    pub fn reads_aufs_marks(&self) -> bool {
+        !self.layer.is_upper() && !self.has_plain_names()
+    }
+
     /// Whether AUFS marks may lie in it.
     pub fn may_have_aufs_marks(&self) -> bool {
-        !self.no_aufs_marks.load(Ordering::Relaxed)
+        self.reads_aufs_marks() && !self.no_aufs_marks.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is marked as one whose names that begin with `.wh.` are ordinary ones.
+    pub fn has_plain_names(&self) -> bool {
+        self.plain_names.load(Ordering::Relaxed)
+    }
+
+    /// Records that mark.
+    pub fn set_plain_names(&self) {
+        self.plain_names.store(true, Ordering::Relaxed);
     }
 
     /// Records that a full listing showed no AUFS mark.
@@ -163,6 +181,9 @@ impl RealDir {
     pub fn note_marks(&self, marks: &Marks) {
         if marks.xattr_whiteouts {
             self.set_xattr_whiteouts();
+        }
+        if marks.plain_names {
+            self.set_plain_names();
         }
         if marks.impure {
             self.impure.store(true, Ordering::Relaxed);

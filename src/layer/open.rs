@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::claim::{Claim, Stage};
 use super::dir::RealDir;
+use super::marker::MarkNamespace;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin::{self, HandleDecoder};
 use super::probe::Format;
@@ -84,7 +85,9 @@ pub fn stack(
         })?;
         lowers.push(open_lower(index, path, opened, mountpoint.as_ref(), &mut filesystems));
     }
-    Ok(Stack { upper, lowers: lowers.into(), filesystems })
+    let written = upper.as_ref().and_then(|upper| upper.format.namespace);
+    let marks = written.unwrap_or_else(|| MarkNamespace::of_reader(config.xattr_namespace));
+    Ok(Stack { upper, lowers: lowers.into(), filesystems, marks })
 }
 
 fn layer_info(

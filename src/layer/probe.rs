@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::marker::MarkNamespace;
 use super::staging::Staging;
 use super::store::Store;
 use crate::config::XattrNamespace;
@@ -24,8 +25,8 @@ pub enum WhiteoutStyle {
 /// How marks are written in the upperdir.
 #[derive(Debug, Clone)]
 pub struct Format {
-    /// `trusted.overlay.` or `user.overlay.`; `None` where the filesystem stores no such attributes.
-    prefix: Option<&'static str>,
+    /// Where marks are written; `None` where the filesystem stores no such attributes.
+    pub namespace: Option<MarkNamespace>,
     /// How whiteouts are written.
     pub whiteouts: WhiteoutStyle,
     /// Whether `O_TMPFILE` works.
@@ -47,14 +48,14 @@ fn works<T>(outcome: &Result<T>) -> bool {
 
 impl Format {
     /// Asks the filesystem of the work directory, in which everything can be tried without being seen.
-    pub fn probe(store: &dyn Store, staging: &Staging, namespace: XattrNamespace) -> Result<Self> {
-        let prefix = probe_namespace(store, staging.dir()?, namespace);
+    pub fn probe(store: &dyn Store, staging: &Staging, wanted: XattrNamespace) -> Result<Self> {
+        let namespace = probe_namespace(store, staging.dir()?, wanted);
         let device = staging.prepare()?;
         let made = store.mknod(device.at(), Kind::CharDevice, 0, 0);
         let whiteouts = if works(&made) {
             WhiteoutStyle::Device
         } else {
-            if prefix.is_none() {
+            if namespace.is_none() {
                 made?;
             }
             log::info!("whiteouts are written as attributes, because device nodes cannot be made");
@@ -68,64 +69,65 @@ impl Format {
         } else {
             None
         };
-        Ok(Self { prefix, whiteouts, tmpfile, lacks })
+        Ok(Self { namespace, whiteouts, tmpfile, lacks })
     }
 
     /// What to take for granted of a filesystem that has no room to try anything.
-    pub fn assumed(namespace: XattrNamespace) -> Self {
-        let trusted = match namespace {
+    pub fn assumed(wanted: XattrNamespace) -> Self {
+        let trusted = match wanted {
             XattrNamespace::Auto => crate::sys::creds::administers_machine(),
             XattrNamespace::Trusted => true,
             XattrNamespace::User => false,
         };
-        let prefix = Some(if trusted { "trusted.overlay." } else { "user.overlay." });
-        Self { prefix, whiteouts: WhiteoutStyle::Device, tmpfile: true, lacks: None }
+        let namespace = Some(if trusted { MarkNamespace::Trusted } else { MarkNamespace::User });
+        Self { namespace, whiteouts: WhiteoutStyle::Device, tmpfile: true, lacks: None }
     }
 
-    /// That of a union that writes no marks, and looks for all that others may have written.
-    pub fn unwritten() -> Self {
-        Self { prefix: None, whiteouts: WhiteoutStyle::Xattr, tmpfile: false, lacks: None }
+    /// That of a union that writes no marks, and looks for those that another one writes.
+    pub fn unwritten(namespace: Option<MarkNamespace>) -> Self {
+        Self { namespace, whiteouts: WhiteoutStyle::Xattr, tmpfile: false, lacks: None }
     }
 
     /// The attribute that holds a mark such as `opaque`; `None` where attributes cannot be stored.
     pub fn mark(&self, mark: &str) -> Option<OsString> {
-        self.prefix.map(|prefix| OsString::from(format!("{prefix}{mark}")))
+        self.namespace.map(|namespace| namespace.attribute(mark))
     }
 
     /// Whether a file of this kind can have marks: attributes in the user namespace are for files and directories only
     /// (xattr(7)).
     pub fn can_mark(&self, kind: Kind) -> bool {
-        match self.prefix {
-            Some(prefix) => !prefix.starts_with("user.") || matches!(kind, Kind::File | Kind::Directory),
+        match self.namespace {
+            Some(MarkNamespace::Trusted) => true,
+            Some(MarkNamespace::User) => matches!(kind, Kind::File | Kind::Directory),
             None => false,
         }
     }
 
     /// Whether marks are where only the administrator can write them.
     pub fn is_trusted(&self) -> bool {
-        self.prefix.is_some_and(|prefix| prefix.starts_with("trusted."))
+        self.namespace == Some(MarkNamespace::Trusted)
     }
 
     /// Whether marks can be stored at all.
     pub fn has_xattrs(&self) -> bool {
-        self.prefix.is_some()
+        self.namespace.is_some()
     }
 }
 
-fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespace) -> Option<&'static str> {
-    let candidates: &[&'static str] = match wanted {
-        XattrNamespace::Auto => &["trusted.overlay.", "user.overlay."],
-        XattrNamespace::Trusted => &["trusted.overlay."],
-        XattrNamespace::User => &["user.overlay."],
+fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespace) -> Option<MarkNamespace> {
+    let candidates: &[MarkNamespace] = match wanted {
+        XattrNamespace::Auto => &[MarkNamespace::Trusted, MarkNamespace::User],
+        XattrNamespace::Trusted => &[MarkNamespace::Trusted],
+        XattrNamespace::User => &[MarkNamespace::User],
     };
     let at = At::this(work);
-    for prefix in candidates {
-        let name = OsString::from(format!("{prefix}opaque"));
+    for namespace in candidates {
+        let name = namespace.attribute("opaque");
         match store.set_xattr(at, &name, b"y", 0).and_then(|()| store.remove_xattr(at, &name)) {
             Err(error) if !is_full(error.errno()) => {
-                log::info!("marks cannot be stored as {prefix}*: {error}")
+                log::info!("marks cannot be stored as {}*: {error}", namespace.prefix())
             }
-            _ => return Some(prefix),
+            _ => return Some(*namespace),
         }
     }
     log::warn!(

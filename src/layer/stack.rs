@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::claim::Claim;
 use super::dir::RealDir;
+use super::marker::MarkNamespace;
 use super::origin::HandleDecoder;
 use super::staging::Staging;
 use super::store::Store;
@@ -160,4 +161,6 @@ pub struct Stack {
     pub lowers: Arc<[Arc<RealDir>]>,
     /// The filesystems they lie on.
     pub filesystems: Vec<Filesystem>,
+    /// Where marks are looked for in all of them.
+    pub marks: MarkNamespace,
 }

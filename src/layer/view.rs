@@ -1,13 +1,13 @@
 //! An upperdir that is only looked at, while another union may be changing it: nothing is locked, nothing is made.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::marker::MARK_PREFIXES;
+use super::marker::MarkNamespace;
 use super::open::WorkPlace;
 use super::opened::{DIRECTORY, Opened};
 use super::probe::Format;
@@ -24,36 +24,45 @@ pub(super) fn open(
     upper_path: &Path,
     upper: &Opened,
 ) -> WorkPlace {
-    let (work, index) = find_work(&**store, config, upper_path, upper).unzip();
-    let staging = Staging::read_only(store.clone(), index.flatten());
-    WorkPlace { staging, format: Format::unwritten(), made: Vec::new(), work, claim: None }
+    let Known { work, index, namespace } = find_work(&**store, config, upper_path, upper).unwrap_or_default();
+    let staging = Staging::read_only(store.clone(), index.filter(|_| config.index));
+    let format = Format::unwritten(namespace);
+    WorkPlace { staging, format, made: Vec::new(), work, claim: None }
 }
 
-/// The workdir of the union that writes, and its index: the names of a hard link are told by it.
-fn find_work(
-    store: &dyn Store,
-    config: &UnionConfig,
-    upper_path: &Path,
-    upper: &Opened,
-) -> Option<(RealId, Option<OwnedFd>)> {
+/// What the workdir tells of the union that writes.
+#[derive(Default)]
+struct Known {
+    work: Option<RealId>,
+    /// The names of a hard link are told by it.
+    index: Option<OwnedFd>,
+    /// Where its marks are.
+    namespace: Option<MarkNamespace>,
+}
+
+fn find_work(store: &dyn Store, config: &UnionConfig, upper_path: &Path, upper: &Opened) -> Option<Known> {
     let candidates = workdir::candidates(config, upper_path).unwrap_or_default();
     candidates.iter().find_map(|candidate| {
         let work = sys::namei::open_path(&candidate.path, DIRECTORY).ok()?;
         let id = sys::namei::stat_fd(&work).ok()?.real_id();
         let index =
             store.open(At::new(work.as_fd(), OsStr::new(INDEX)), OFlags::RDONLY | OFlags::DIRECTORY, 0);
-        let index = index.ok().filter(|index| config.index && is_of(store, index, upper));
-        Some((id, index))
+        let known = |index: OwnedFd| {
+            let (is_anothers, namespace) = owner_of(store, index.as_fd(), upper);
+            Known { work: Some(id), index: Some(index).filter(|_| !is_anothers), namespace }
+        };
+        Some(index.map_or(Known { work: Some(id), ..Known::default() }, known))
     })
 }
 
-/// Whether an index is not known to be that of another upperdir.
-fn is_of(store: &dyn Store, index: &OwnedFd, upper: &Opened) -> bool {
-    MARK_PREFIXES.iter().all(|prefix| {
-        let Ok(Some((mark, owner))) = work_index::owner_mark(store, prefix, upper, index.as_fd()) else {
-            return true;
-        };
-        let claimed = store.get_xattr(At::this(index.as_fd()), &mark).ok().flatten();
-        claimed.is_none_or(|claimed| claimed == owner)
-    })
+/// Whether an index is known to be that of another upperdir, and where it says whose it is: there its union has its marks.
+fn owner_of(store: &dyn Store, index: BorrowedFd<'_>, upper: &Opened) -> (bool, Option<MarkNamespace>) {
+    let claims = [MarkNamespace::Trusted, MarkNamespace::User].into_iter().filter_map(|namespace| {
+        let (mark, owner) = work_index::owner_mark(store, namespace, upper, index).ok()??;
+        let claimed = store.get_xattr(At::this(index), &mark).ok()??;
+        Some((namespace, claimed == owner))
+    });
+    let claims: Vec<_> = claims.collect();
+    let own = claims.iter().find(|(_, is_own)| *is_own).map(|(namespace, _)| *namespace);
+    (own.is_none() && !claims.is_empty(), own)
 }

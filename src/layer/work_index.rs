@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use super::marker::MarkNamespace;
 use super::open::FUSE_MAGIC;
 use super::opened::Opened;
 use super::origin;
@@ -29,8 +30,8 @@ pub(super) fn open(
     let unfit = |error: sys::Error| workdir.unfit(error);
     let make = || make_dir(store, workdir.fd.as_fd(), INDEX).map_err(unfit);
     let mut index = make()?;
-    let prefix = format.mark("").and_then(|prefix| prefix.into_string().ok()).unwrap_or_default();
-    let Some((mark, owner)) = owner_mark(store, &prefix, upper, index.as_fd()).map_err(unfit)? else {
+    let Some(namespace) = format.namespace else { return Ok(index) };
+    let Some((mark, owner)) = owner_mark(store, namespace, upper, index.as_fd()).map_err(unfit)? else {
         return Ok(index);
     };
     let claimed = store.get_xattr(At::this(index.as_fd()), &mark).map_err(unfit)?;
@@ -69,7 +70,7 @@ fn put_aside(workdir: &WorkDir) -> Result<(), SetupError> {
 /// The attribute that says to which upperdir an index belongs, and its value; `None` where that cannot be said.
 pub(super) fn owner_mark(
     store: &dyn Store,
-    prefix: &str,
+    namespace: MarkNamespace,
     upper: &Opened,
     index: BorrowedFd<'_>,
 ) -> sys::Result<Option<(OsString, Vec<u8>)>> {
@@ -82,7 +83,7 @@ pub(super) fn owner_mark(
     let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
     let handle = store.handle(At::this(upper.fd.as_fd()))?;
     let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
-    Ok(owner.map(|owner| (OsString::from(format!("{prefix}{name}")), owner)))
+    Ok(owner.map(|owner| (namespace.attribute(name), owner)))
 }
 
 /// Whether a directory has entries.

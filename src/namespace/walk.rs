@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::resolve::{self, Finding, Shown};
 use crate::error::{Error, Result};
 use crate::layer::dir::{DirOpener, RealDir};
-use crate::layer::marker::{self, AUFS_OPAQUE, Marks};
+use crate::layer::marker::{self, AUFS_OPAQUE, MarkNamespace, Marks};
 use crate::layer::store::Store;
 use crate::sys::At;
 use crate::types::{Kind, RealId, Stat};
@@ -109,8 +109,8 @@ pub struct Walker<'a> {
     pub dirs: &'a DirOpener,
     /// The roots of the lowerdirs, from which absolute redirects start.
     pub roots: &'a Arc<[Arc<RealDir>]>,
-    /// Whether redirects in `user.*` attributes are followed.
-    pub user_redirects: bool,
+    /// Where the layers' marks are.
+    pub marks: MarkNamespace,
     /// The workdir, which is nowhere to be seen.
     pub workdir: Option<RealId>,
 }
@@ -251,6 +251,9 @@ impl Walker<'_> {
         origins: Origins,
         more: bool,
     ) -> Result<Inspected> {
+        if marker::is_aufs_mark(name) && dir.reads_aufs_marks() {
+            return Ok((Finding::Absent, None));
+        }
         let covered = dir.layer().covered(dir.ino(), name);
         let fd = match &covered {
             Some(fd) => fd.clone(),
@@ -287,12 +290,9 @@ impl Walker<'_> {
         if !self.read_marks(at, &mut found)? {
             return Ok(None);
         }
-        if self.user_redirects {
-            found.marks.trust_owner();
-        }
         let (dir, name) = (&found.dir, &found.name);
         let opaque = found.marks.opaque
-            || (more && (self.has_aufs_whiteout(dir, name)? || self.has_aufs_opaque(dir, at)?));
+            || (more && (self.has_aufs_whiteout(dir, name)? || self.has_aufs_opaque(&found, at)?));
         Ok(Some((Finding::Directory { opaque }, Some(found))))
     }
 
@@ -325,7 +325,7 @@ impl Walker<'_> {
     /// be: a directory must not be merged by the marks of another one.
     fn read_marks(&self, at: At<'_>, found: &mut Found) -> Result<bool> {
         let in_upper = found.dir.layer().is_upper();
-        found.marks = match Marks::read(self.store, at) {
+        found.marks = match Marks::read(self.store, self.marks, at) {
             Err(error) if in_upper && error.errno() == Errno::NOENT => return Ok(false),
             other => other?,
         };
@@ -344,7 +344,7 @@ impl Walker<'_> {
     }
 
     fn has_aufs_whiteout(&self, dir: &RealDir, name: &OsStr) -> Result<bool> {
-        if dir.layer().is_upper() || !dir.may_have_aufs_marks() {
+        if !dir.may_have_aufs_marks() {
             return Ok(false);
         }
         let Some(mark) = marker::aufs_whiteout(name) else {
@@ -354,8 +354,8 @@ impl Walker<'_> {
         Ok(self.stat(At::new(fd.as_fd(), &mark))?.is_some())
     }
 
-    fn has_aufs_opaque(&self, parent: &RealDir, at: At<'_>) -> Result<bool> {
-        if parent.layer().is_upper() {
+    fn has_aufs_opaque(&self, found: &Found, at: At<'_>) -> Result<bool> {
+        if found.dir.layer().is_upper() || found.marks.plain_names {
             return Ok(false);
         }
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;

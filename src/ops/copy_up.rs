@@ -62,6 +62,7 @@ impl Union {
             self.mark_impure(&link.parent, &parent)?;
         }
         let copy = self.store.stat(prepared.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
+        self.announce_name(&parent, &link.name)?;
         let _times = link.parent.times_stay();
         let times = self.store.stat(parent.this())?;
         // A directory that has not the number of its lower one would not be found by that.
@@ -160,10 +161,11 @@ impl Union {
         stat: &Stat,
         has_origin: bool,
     ) -> Result<Home> {
-        if let Some((link, parent)) = to
-            && has_origin
-        {
-            self.mark_impure(&link.parent, parent)?;
+        if let Some((link, parent)) = to {
+            self.announce_name(parent, &link.name)?;
+            if has_origin {
+                self.mark_impure(&link.parent, parent)?;
+            }
         }
         let _times = to.and_then(|(link, _)| link.parent.times_stay());
         let times = to.map(|(_, parent)| self.store.stat(parent.this())).transpose()?.flatten();

@@ -69,6 +69,7 @@ impl Union {
         let _times = node.times_change();
         let dir = self.upper_dir(&node)?;
         let over_whiteout = self.check_free(&node, &name)?;
+        self.announce_name(&dir, &name)?;
         let object = self.earned(self.masked(object, caller, &node, &dir)?, caller, &dir)?;
         let made = if over_whiteout {
             self.make_over_whiteout(caller, &dir, &name, object)

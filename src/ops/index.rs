@@ -9,7 +9,6 @@ use rustix::io::Errno;
 
 use super::Union;
 use crate::error::{Error, Result};
-use crate::layer::marker::Marks;
 use crate::layer::origin;
 use crate::namespace::node::{IndexEntry, Link, Node};
 use crate::namespace::walk::{DirStack, Found, Origins};
@@ -54,7 +53,7 @@ impl Union {
         if stat.kind() != found.stat.kind() {
             return Ok(None);
         }
-        let marks = Marks::read(&*self.store, entry_at)?;
+        let marks = self.read_marks(entry_at)?;
         let entry = known_entry(name, marks.nlink.as_deref(), &stat, Some(found.stat.nlink));
         Ok(Some((entry, stat)))
     }

@@ -55,6 +55,7 @@ impl Union {
         let _times = parent.times_change();
         let dir = self.upper_dir(parent)?;
         let over_whiteout = self.check_free(parent, &name)?;
+        self.announce_name(&dir, &name)?;
         if let Some(entry) = node.index_entry() {
             self.note_links(&entry)?;
         }
@@ -122,6 +123,7 @@ impl Union {
         let lower = self.shown_by_lowers(parent, name)?;
         let lower = lower.ok_or(Error::refused(Errno::NOENT, "the name is gone"))?;
         let times = self.store.stat(dir.this())?;
+        self.announce_name(&dir, name)?;
         match node.index_entry() {
             Some(entry) => {
                 self.mark_impure(parent, &dir)?;

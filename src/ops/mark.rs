@@ -1,5 +1,6 @@
 //! Writing marks into the upperdir.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 use rustix::fs::OFlags;
@@ -9,6 +10,7 @@ use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
 use crate::layer::dir::RealDir;
+use crate::layer::marker::{self, PLAIN_NAMES};
 use crate::layer::origin;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -47,6 +49,22 @@ impl Union {
         let outcome = act();
         self.store.chmod(this, stat.mode & 0o7777)?;
         outcome
+    }
+
+    /// To be called before a name comes into a directory, be it as a whiteout: one that begins with `.wh.` would be an AUFS mark
+    /// when the upperdir is a lowerdir of another union one day, unless its directory says that it is none.
+    pub(super) fn announce_name(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        if !marker::is_aufs_mark(name) || dir.real.has_plain_names() {
+            return Ok(());
+        }
+        if !self.upper()?.format.has_xattrs() {
+            log::warn!(
+                "{name:?}: where this upperdir is a lowerdir, the name will be a whiteout: no mark can be set"
+            );
+        }
+        self.set_mark(dir.this(), PLAIN_NAMES, b"y")?;
+        dir.real.set_plain_names();
+        Ok(())
     }
 
     /// Marks a directory as holding entries with an origin, so that lookups in it read the marks of files.

@@ -6,7 +6,6 @@ use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
 use crate::idmap::LayerId;
-use crate::layer::marker;
 use crate::sys::At;
 use crate::types::{Kind, NewTime, Stat};
 
@@ -38,7 +37,7 @@ impl Union {
             Err(error) if error.errno() == Errno::OPNOTSUPP => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        for name in super::xattr::names(&names).filter(|name| !marker::is_mark(name)) {
+        for name in super::xattr::names(&names).filter(|name| !self.options.marks.is_mark(name)) {
             let Some(value) = self.store.get_xattr(from, &name)? else {
                 continue;
             };

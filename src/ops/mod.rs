@@ -31,12 +31,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 
-use crate::config::{Durability, UnionConfig, XattrNamespace};
+use crate::config::{Durability, UnionConfig};
 use crate::error::{Error, Result, SetupError};
 use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
 use crate::layer::fd_cache::FdCache;
-use crate::layer::marker::{self, Marks};
+use crate::layer::marker::{MarkNamespace, Marks};
 use crate::layer::stack::Upper;
 use crate::layer::store::{Disk, Store};
 use crate::layer::{HIDDEN_WORK, open};
@@ -103,7 +103,8 @@ impl<T> std::fmt::Debug for Hook<T> {
 #[derive(Debug)]
 struct Options {
     redirect_dir: bool,
-    user_redirects: bool,
+    /// Where the layers' marks are.
+    marks: MarkNamespace,
     durability: Durability,
     id_map: IdMap,
     /// We may act on files of other owners, so modes never stand in our way.
@@ -138,13 +139,13 @@ impl Union {
         let dirs = DirOpener::new(store.clone(), budget.dirs);
         let upper_root = stack.upper.as_ref().map(|upper| upper.root.clone());
         let changes_unseen = stack.upper.as_ref().is_some_and(|upper| upper.read_only);
-        let root = root_node(&*store, &dirs, (upper_root, changes_unseen), stack.lowers.clone())
+        let root = root_node(&*store, stack.marks, &dirs, (upper_root, changes_unseen), stack.lowers.clone())
             .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
         let options = Options {
             redirect_dir: config
                 .redirect_dir
                 .unwrap_or_else(|| stack.upper.as_ref().is_some_and(|upper| upper.format.is_trusted())),
-            user_redirects: follows_user_redirects(config, stack.upper.as_ref()),
+            marks: stack.marks,
             durability: config.durability,
             id_map: config.id_map.clone(),
             privileged: sys::creds::rules_files(),
@@ -254,20 +255,24 @@ impl Union {
             store: &*self.store,
             dirs: &self.dirs,
             roots: &self.roots,
-            user_redirects: self.options.user_redirects,
+            marks: self.options.marks,
             workdir: self.upper.as_ref().and_then(|upper| upper.work),
         }
     }
 
-    /// Names that the union never shows and that cannot be made in it.
+    /// The marks of a file or directory of a layer.
+    fn read_marks(&self, at: At<'_>) -> Result<Marks> {
+        Ok(Marks::read(&*self.store, self.options.marks, at)?)
+    }
+
+    /// The name that the union never shows and that cannot be made in it.
     fn is_hidden(&self, parent: &Node, name: &OsStr) -> bool {
-        marker::is_aufs_mark(name)
-            || (parent.id == NodeId::ROOT && name == HIDDEN_WORK && self.upper.is_some())
+        parent.id == NodeId::ROOT && name == HIDDEN_WORK && self.upper.is_some()
     }
 
     fn check_new_name(&self, parent: &Node, name: &OsStr) -> Result<()> {
         if self.is_hidden(parent, name) {
-            return Err(Error::refused(Errno::INVAL, "the name is reserved for marks of the union"));
+            return Err(Error::refused(Errno::INVAL, "the name is reserved for the workdir of the union"));
         }
         Ok(())
     }
@@ -315,19 +320,9 @@ impl Budget {
     }
 }
 
-/// Whether redirects in `user.*` attributes count: only where marks of the administrator's cannot be, or are not wanted. As the
-/// kernel's overlayfs, a union with more rights than the owners of directories must not let those lead it.
-fn follows_user_redirects(config: &UnionConfig, upper: Option<&Upper>) -> bool {
-    let administrator = sys::creds::rules_files() && sys::creds::in_initial_user_namespace();
-    config.xattr_namespace == XattrNamespace::User
-        || match upper.map(|upper| &upper.format).filter(|format| format.has_xattrs()) {
-            Some(format) => !format.is_trusted(),
-            None => !administrator,
-        }
-}
-
 fn root_node(
     store: &dyn Store,
+    namespace: MarkNamespace,
     dirs: &DirOpener,
     (upper, changes_unseen): (Option<Arc<RealDir>>, bool),
     lowers: Arc<[Arc<RealDir>]>,
@@ -335,7 +330,7 @@ fn root_node(
     let mut impure = false;
     for dir in upper.iter().chain(lowers.iter()) {
         let fd = dirs.open(dir)?;
-        let marks = Marks::read(store, At::this(fd.as_fd()))?;
+        let marks = Marks::read(store, namespace, At::this(fd.as_fd()))?;
         dir.note_marks(&marks);
         // An opaque directory keeps that mark when whiteouts come into it; the root is merged all the same.
         if dir.layer().is_upper() && (marks.opaque || changes_unseen) {

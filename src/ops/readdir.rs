@@ -229,7 +229,8 @@ impl Union {
             if raw.name == "." || raw.name == ".." {
                 return ControlFlow::Continue(());
             }
-            match raw.name.as_bytes().strip_prefix(marker::AUFS_PREFIX) {
+            let mark = raw.name.as_bytes().strip_prefix(marker::AUFS_PREFIX);
+            match mark.filter(|_| dir.reads_aufs_marks()) {
                 // The mark concerns the name it hides: that layer must be asked for it.
                 Some(hidden) => {
                     marks = true;

@@ -189,6 +189,9 @@ impl Union {
         {
             return Ok(Outcome::DoesNotFit((**target).clone()));
         }
+        for end in [from, to] {
+            self.announce_name(&end.dir, &end.name)?;
+        }
         let replaced = match (&to.node, plan) {
             (Some(target), Plan::Move { .. } | Plan::SwapWithWhiteout { .. }) => {
                 Some((target, self.prepare_replacement(target, to, to_now)?))

@@ -9,7 +9,6 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::remove::Borrowed;
 use crate::error::{Error, Result};
-use crate::layer::marker::Marks;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -87,7 +86,7 @@ impl Union {
     fn record_dir_origin(&self, node: &Arc<Node>, dir: &UpperDir) -> Result<()> {
         let Some(link) = node.link() else { return Ok(()) };
         if let Some(origin) = self.origin_of_dir(node, dir.this())?
-            && Marks::read(&*self.store, dir.this())?.origin.as_ref() != Some(&origin)
+            && self.read_marks(dir.this())?.origin.as_ref() != Some(&origin)
         {
             self.set_mark(dir.this(), "origin", &origin)?;
             self.mark_impure(&link.parent, &self.upper_dir(&link.parent)?)?;
@@ -102,7 +101,7 @@ impl Union {
                 let fd = self.dirs.open(lower)?;
                 self.origin_of(At::this(fd.as_fd()), lower)
             }
-            None => Ok(Marks::read(&*self.store, upper)?.origin),
+            None => Ok(self.read_marks(upper)?.origin),
         }
     }
 
@@ -119,8 +118,7 @@ impl Union {
         for name in names {
             let at: At<'_> = dir.at(&name);
             let Some(stat) = self.store.stat(at)? else { continue };
-            let marked =
-                || Ok::<_, Error>(dir.real.has_xattr_whiteouts() && Marks::read(&*self.store, at)?.whiteout);
+            let marked = || Ok::<_, Error>(dir.real.has_xattr_whiteouts() && self.read_marks(at)?.whiteout);
             if stat.is_whiteout_device() || (stat.kind() == Kind::File && stat.size == 0 && marked()?) {
                 self.store.unlink(at)?;
             }

@@ -7,7 +7,6 @@ use rustix::fs::{OFlags, RenameFlags};
 use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
-use crate::layer::marker::Marks;
 use crate::layer::probe::WhiteoutStyle;
 use crate::layer::staging::Prepared;
 use crate::sys::At;
@@ -16,6 +15,7 @@ impl Union {
     /// Puts a whiteout where the upperdir has nothing.
     pub(super) fn put_whiteout(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
         let upper = self.upper()?;
+        self.announce_name(dir, name)?;
         if upper.format.whiteouts == WhiteoutStyle::Device {
             return Ok(upper.staging.make_whiteout(dir.at(name))?);
         }
@@ -27,6 +27,7 @@ impl Union {
 
     /// Replaces a file of the upperdir with a whiteout, in one step.
     pub(super) fn whiteout_over_file(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        self.announce_name(dir, name)?;
         let prepared = self.prepare_whiteout(dir)?;
         self.store.rename(prepared.at(), dir.at(name), RenameFlags::empty())?;
         prepared.published();
@@ -36,6 +37,7 @@ impl Union {
     /// Replaces a directory of the upperdir with a whiteout, in one step; the directory is then removed with all that is left
     /// in it.
     pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+        self.announce_name(dir, name)?;
         let prepared = self.prepare_whiteout(dir)?;
         self.despite_mode(dir.at(name), || {
             Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
@@ -123,7 +125,7 @@ impl Union {
         if !self.whiteouts_are_attributes() || dir.real.has_xattr_whiteouts() {
             return Ok(());
         }
-        if !Marks::read(&*self.store, dir.this())?.opaque {
+        if !self.read_marks(dir.this())?.opaque {
             self.set_mark(dir.this(), "opaque", b"x")?;
         }
         dir.real.set_xattr_whiteouts();

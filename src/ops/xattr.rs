@@ -11,7 +11,6 @@ use super::acl::DEFAULT_ACL;
 use super::ensure_upper::Extent;
 use crate::error::{Error, Result};
 use crate::idmap::{acl, capability};
-use crate::layer::marker;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::types::{Caller, NodeId};
@@ -28,7 +27,7 @@ impl Union {
     pub fn get_xattr(&self, id: NodeId, name: &OsStr) -> Result<Vec<u8>> {
         let node = self.node(id)?;
         let missing = || Error::refused(Errno::NODATA, "no such attribute");
-        let on_disk = marker::name_on_disk(name).ok_or_else(missing)?;
+        let on_disk = self.options.marks.name_on_disk(name);
         self.read_at_place(&node, |at| match self.store.get_xattr(at, &on_disk) {
             // Asking for an ACL is part of the kernel's permission check (`fuse_get_acl`), which any other error than
             // "no such attribute" would end: nobody but its owner could then use the file.
@@ -75,7 +74,7 @@ impl Union {
             if name.starts_with(b"trusted.") && !self.is_administrator(caller) {
                 continue;
             }
-            if let Some(shown) = marker::name_in_union(OsStr::from_bytes(name)) {
+            if let Some(shown) = self.options.marks.name_in_union(OsStr::from_bytes(name)) {
                 names.extend_from_slice(shown.as_bytes());
                 names.push(0);
             }
@@ -86,7 +85,7 @@ impl Union {
     /// Sets an attribute, copying the file up first; `flags` as for `setxattr(2)`.
     ///
     /// # Errors
-    /// `EPERM` for names that only marks have; `EINVAL` for an ACL or a capability that names somebody whom the id map does not know.
+    /// `EINVAL` for an ACL or a capability that names somebody whom the id map does not know.
     pub fn set_xattr(
         &self,
         caller: Caller,
@@ -96,7 +95,7 @@ impl Union {
         flags: i32,
     ) -> Result<()> {
         let node = self.node(id)?;
-        let on_disk = storable(name)?;
+        let on_disk = self.options.marks.name_on_disk(name);
         let value = self.stored_value(name, value)?;
         self.ensure_upper(&node, Extent::All)?;
         let _gates = locks::lock(&[&node]);
@@ -123,7 +122,7 @@ impl Union {
     /// `ENODATA` when there is none; the file is then not copied up.
     pub fn remove_xattr(&self, id: NodeId, name: &OsStr) -> Result<()> {
         let node = self.node(id)?;
-        let on_disk = storable(name)?;
+        let on_disk = self.options.marks.name_on_disk(name);
         if !node.is_upper() {
             self.upper()?;
             self.get_xattr(id, name)?;
@@ -156,10 +155,6 @@ impl Union {
 
 fn is_acl(name: &OsStr) -> bool {
     name == ACCESS_ACL || name == DEFAULT_ACL
-}
-
-fn storable(name: &OsStr) -> Result<Cow<'_, OsStr>> {
-    marker::name_on_disk(name).ok_or(Error::refused(Errno::PERM, "the attribute is reserved for marks"))
 }
 
 /// Names of attributes as `listxattr(2)` gives them, one by one.

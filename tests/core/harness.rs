@@ -139,6 +139,19 @@ impl Bench {
         }
     }
 
+    /// Ends the mount and begins one with an empty upper, where the upper of before is the top-most lower.
+    pub fn reopen_above(&mut self) {
+        self.close();
+        let lower = self.dir.path().join(format!("upper-before-{}", self.config.lowers.len()));
+        std::fs::rename(self.dir.path().join("upper"), &lower).unwrap();
+        std::fs::remove_dir_all(self.dir.path().join("work")).unwrap();
+        for dir in ["upper", "work"] {
+            std::fs::create_dir(self.dir.path().join(dir)).unwrap();
+        }
+        self.config.lowers.insert(0, lower);
+        self.reopen();
+    }
+
     /// Ends the mount as a crash does: nothing is given back, nothing checked.
     pub fn abandon(&mut self) {
         self.union = None;

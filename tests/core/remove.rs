@@ -143,7 +143,7 @@ fn a_removed_directory_keeps_its_number_from_newcomers() {
 }
 
 #[test]
-fn marks_and_hidden_names_cannot_be_removed() {
+fn marks_of_lowers_and_hidden_names_cannot_be_removed() {
     let bench = union(|[top, bottom]: &[Layer; 2], _| {
         top.file(".wh.f", "");
         bottom.file("f", "");

@@ -65,8 +65,8 @@ fn attribute_whiteouts_of_the_kernel_are_read() {
     let bench = union(|[top, bottom]: &[Layer; 2], upper| {
         upper.dir("d").set("d", "trusted.overlay.opaque", "x");
         upper.file("d/by-upper", "").set("d/by-upper", "trusted.overlay.whiteout", "y");
-        top.dir("d").set("d", "user.overlay.opaque", "x");
-        top.file("d/by-top", "").set("d/by-top", "user.overlay.whiteout", "y").file("d/empty", "");
+        top.dir("d").set("d", "trusted.overlay.opaque", "x");
+        top.file("d/by-top", "").set("d/by-top", "trusted.overlay.whiteout", "y").file("d/empty", "");
         for name in ["by-upper", "by-top", "left"] {
             bottom.file(format!("d/{name}"), "");
         }

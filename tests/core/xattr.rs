@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 
 use rustix::io::Errno;
 
-use super::harness::{ROOT, USER, errno, over, union};
+use unionfuse::config::XattrNamespace;
+
+use super::harness::{Bench, ROOT, USER, errno, over, union};
 use super::layer::Layer;
 
 #[test]
@@ -66,7 +68,7 @@ fn removing_what_is_not_there_copies_nothing_up() {
 fn marks_are_hidden() {
     let bench = union(|[lower]: &[Layer; 1], upper| {
         lower.dir("d").file("e/f", "");
-        upper.opaque("d").set("d", "user.overlay.impure", "y").set("d", "user.fuseoverlayfs.opaque", "y");
+        upper.opaque("d").set("d", "trusted.overlay.impure", "y").set("d", "user.fuseoverlayfs.opaque", "y");
         upper.set("d", "user.mine", "1");
     });
     bench.rename("e", "e2").unwrap();
@@ -74,10 +76,9 @@ fn marks_are_hidden() {
     assert_eq!(bench.xattrs("d").unwrap(), ["user.mine"]);
     assert!(bench.xattrs("e2").unwrap().is_empty());
     assert!(bench.xattrs("e2/f").unwrap().is_empty());
-    for name in ["trusted.overlay.opaque", "user.overlay.impure", "user.fuseoverlayfs.opaque"] {
+    for name in ["trusted.overlay.opaque", "trusted.overlay.impure", "user.fuseoverlayfs.opaque"] {
         assert_eq!(bench.get_xattr("d", name), Err(Errno::NODATA), "{name}");
     }
-    assert_eq!(bench.set_xattr("d", "user.fuseoverlayfs.opaque", "y"), Err(Errno::PERM));
 }
 
 #[test]
@@ -85,16 +86,61 @@ fn what_looks_like_a_mark_is_escaped_so_that_unions_nest() {
     let mut bench = over(|lower| {
         lower.file("d/f", "");
     });
-    for name in ["trusted.overlay.opaque", "user.overlay.redirect"] {
+    for name in ["trusted.overlay.opaque", "user.overlay.redirect", "user.fuseoverlayfs.opaque"] {
         bench.set_xattr("d", name, "y").unwrap();
         assert_eq!(bench.get_xattr("d", name).unwrap(), b"y");
     }
     bench.reopen();
     assert_eq!(bench.names("d").unwrap(), ["f"], "no mark of this union");
-    assert_eq!(bench.xattrs("d").unwrap(), ["trusted.overlay.opaque", "user.overlay.redirect"]);
+    assert_eq!(
+        bench.xattrs("d").unwrap(),
+        ["trusted.overlay.opaque", "user.fuseoverlayfs.opaque", "user.overlay.redirect"]
+    );
     assert_eq!(bench.upper().get("d", "trusted.overlay.overlay.opaque").unwrap(), b"y");
+    assert_eq!(bench.upper().get("d", "user.fuseoverlayfs.overlay.opaque").unwrap(), b"y");
     bench.remove_xattr("d", "trusted.overlay.opaque").unwrap();
+    bench.remove_xattr("d", "user.fuseoverlayfs.opaque").unwrap();
     assert_eq!(bench.xattrs("d").unwrap(), ["user.overlay.redirect"]);
+}
+
+/// Layers with marks in both namespaces, as a union of either kind sees them.
+#[test]
+fn marks_of_the_other_namespace_are_data() {
+    let fill = |[top, bottom]: &[Layer; 2], upper: &Layer| {
+        for (dir, own) in [("t", "trusted.overlay."), ("u", "user.overlay.")] {
+            top.file(format!("{dir}/seen"), "").set(dir, &format!("{own}opaque"), "y");
+            top.file("moved/f", "").set("moved", &format!("{own}redirect"), format!("/from-{dir}"));
+            bottom.file(format!("{dir}/below"), "").file(format!("from-{dir}/{dir}"), "");
+            upper.file(format!("up-{dir}/seen"), "").set(format!("up-{dir}"), &format!("{own}opaque"), "y");
+            bottom.file(format!("up-{dir}/below"), "");
+        }
+    };
+    for (wanted, own, other) in [
+        (XattrNamespace::Auto, "t", "u"),
+        (XattrNamespace::Trusted, "t", "u"),
+        (XattrNamespace::User, "u", "t"),
+    ] {
+        let mut bench = Bench::prepare(fill);
+        bench.config.xattr_namespace = wanted;
+        bench.open();
+        let foreign = if own == "t" { "user.overlay.opaque" } else { "trusted.overlay.opaque" };
+        for _ in 0..2 {
+            for prefix in ["", "up-"] {
+                assert_eq!(bench.names(format!("{prefix}{own}")).unwrap(), ["seen"], "{wanted:?}");
+                assert_eq!(bench.names(format!("{prefix}{other}")).unwrap(), ["below", "seen"], "{wanted:?}");
+                assert_eq!(bench.xattrs(format!("{prefix}{own}")).unwrap(), [""; 0]);
+                assert_eq!(bench.xattrs(format!("{prefix}{other}")).unwrap(), [foreign]);
+            }
+            assert_eq!(bench.names("moved").unwrap(), ["f", own], "{wanted:?}");
+            // Kept by a copy-up, and seen as before when that is what is looked at.
+            bench.chmod(other, 0o711).unwrap();
+            assert_eq!(bench.upper().get(other, foreign).unwrap(), b"y");
+            bench.set_xattr(own, foreign, "y").unwrap();
+            bench.remove_xattr(own, foreign).unwrap();
+            bench.reopen();
+        }
+        assert!(bench.upper().get(own, foreign).is_none());
+    }
 }
 
 #[test]

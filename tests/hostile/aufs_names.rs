@@ -30,7 +30,9 @@ fn marks_as_long_as_names_can_be() {
         bottom.file(format!("d/{longest}"), "").file(format!("d/{too_long}"), "");
     });
     assert_eq!(union.names("d").unwrap(), [too_long.as_str()]);
-    assert_eq!(union.create(format!("d/.wh.{longest}")).unwrap_err(), Errno::INVAL);
+    union.create(format!("d/.wh.{longest}")).unwrap();
+    assert_eq!(union.names("d").unwrap(), [format!(".wh.{longest}"), too_long.clone()]);
+    union.unlink(format!("d/.wh.{longest}")).unwrap();
     union.unlink(format!("d/{too_long}")).unwrap();
     union.create(format!("d/{longest}")).unwrap();
     assert_eq!(union.names("d").unwrap(), [longest.as_str()]);
@@ -54,12 +56,12 @@ fn marks_that_are_directories_with_content() {
 #[test]
 fn a_mark_hides_in_the_layers_below_only() {
     let union = prepared(|[top, bottom], upper| {
-        // In the upperdir such names are nothing: they cannot have been made through the union.
+        // In the upperdir such names are ordinary ones.
         upper.file("d/.wh.a", "").file("d/.wh..wh..opq", "");
         top.file("d/a", "top").file("d/.wh.a", "").symlink("d/.wh.b", "/nowhere");
         bottom.file("d/b", "bottom");
     });
-    assert_eq!(union.names("d").unwrap(), ["a"]);
+    assert_eq!(union.names("d").unwrap(), [".wh..wh..opq", ".wh.a", "a"]);
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_redirect() {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
             at = open_dir(&at);
             let dir = rustix::fs::openat(at.as_fd(), ".", OFlags::RDONLY, Mode::empty()).unwrap();
-            rustix::fs::fsetxattr(&dir, "user.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+            rustix::fs::fsetxattr(&dir, super::mark("opaque"), b"y", rustix::fs::XattrFlags::empty())
                 .unwrap();
         }
         rustix::fs::mkdirat(&at, "found", Mode::RWXU).unwrap();

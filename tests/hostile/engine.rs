@@ -20,8 +20,17 @@ const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 0, umask: 0 };
 /// What can carry marks, in each layer.
 const MARKED: [&str; 6] = ["", "a", "a/b", "c", "a/f", "f"];
 const LAYERS: [&str; 4] = ["upper", "lower0", "lower1", "lower2"];
-const MARKS: [&str; 8] =
-    ["redirect", "opaque", "origin", "nlink", "impure", "whiteout", "metacopy", "overlay.redirect"];
+const MARKS: [&str; 9] = [
+    "redirect",
+    "opaque",
+    "origin",
+    "nlink",
+    "impure",
+    "whiteout",
+    "metacopy",
+    "overlay.redirect",
+    "unionfuse.wh",
+];
 const PREFIXES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 /// Names that marks make sense of.
 const NAMES: [&str; 9] = ["a", "b", "c", "f", "..", "outside", "x", "escape", "new"];
@@ -197,7 +206,6 @@ impl Use<'_> {
         let dots = plain.iter().filter(|name| *name == "." || *name == "..").count();
         assert!(dots == 2 || plain.is_empty(), "{plain:?}");
         for name in plain.iter().filter(|name| *name != "." && *name != "..") {
-            assert!(!name.to_string_lossy().starts_with(".wh."), "{name:?}");
             let Some((node, kind)) = self.look(dir, name) else { continue };
             let _ = self.union.getattr(node);
             let _ = self.union.list_xattr(CALLER, node);

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use unionfuse::types::Kind;
 
 use super::harness::{self, Bench, errno};
-use super::{is_root, prepared};
+use super::{is_root, mark, prepared};
 
 const REDIRECT: &str = "trusted.overlay.redirect";
 
@@ -122,7 +122,7 @@ fn oversized_redirects() {
 fn odd_opaque_values_mean_nothing() {
     for value in ["", "Y", "yes", "y\0", "n", "1", "\u{ff}"] {
         let union = prepared(|[top, bottom], _| {
-            top.file("d/f", "").set("d", "user.overlay.opaque", value).set("d/f", "user.overlay.opaque", "y");
+            top.file("d/f", "").set("d", &mark("opaque"), value).set("d/f", &mark("opaque"), "y");
             bottom.file("d/g", "");
         });
         assert_eq!(union.names("d").unwrap(), ["f", "g"], "{value:?}");
@@ -132,11 +132,11 @@ fn odd_opaque_values_mean_nothing() {
 #[test]
 fn whiteout_marks_count_on_empty_files_in_marked_directories_only() {
     let union = prepared(|[top, bottom], _| {
-        top.file("d/data", "data").set("d/data", "user.overlay.whiteout", "y");
-        top.file("d/empty", "").set("d/empty", "user.overlay.whiteout", "");
-        top.file("d/dir/f", "").set("d/dir", "user.overlay.whiteout", "y");
-        top.file("e/empty", "").set("e/empty", "user.overlay.whiteout", "y");
-        top.set("d", "user.overlay.opaque", "x");
+        top.file("d/data", "data").set("d/data", &mark("whiteout"), "y");
+        top.file("d/empty", "").set("d/empty", &mark("whiteout"), "");
+        top.file("d/dir/f", "").set("d/dir", &mark("whiteout"), "y");
+        top.file("e/empty", "").set("e/empty", &mark("whiteout"), "y");
+        top.set("d", &mark("opaque"), "x");
         bottom.file("d/data", "").file("d/empty", "").file("d/dir/g", "").file("e/empty", "bottom");
     });
     assert_eq!(union.names("d").unwrap(), ["data", "dir"]);
@@ -147,7 +147,7 @@ fn whiteout_marks_count_on_empty_files_in_marked_directories_only() {
 #[test]
 fn a_metacopy_mark_refuses_the_file_alone() {
     let union = prepared(|[top, bottom], _| {
-        top.file("p/f", "").set("p/f", "user.overlay.metacopy", "").file("p/g", "top");
+        top.file("p/f", "").set("p/f", &mark("metacopy"), "").file("p/g", "top");
         std::fs::File::options().write(true).open(top.path("p/f")).unwrap().set_len(1 << 20).unwrap();
         bottom.file("p/f", "bottom");
     });
@@ -160,8 +160,8 @@ fn a_metacopy_mark_refuses_the_file_alone() {
 #[test]
 fn a_metacopy_mark_refuses_a_file_with_a_block_of_attributes() {
     let union = prepared(|[top, bottom], _| {
-        top.file("p/f", "").set("p", "user.overlay.impure", "y").file("p/g", "top");
-        top.set("p/f", "user.overlay.metacopy", "").set("p/f", "user.much", [b'x'; 1000]);
+        top.file("p/f", "").set("p", &mark("impure"), "y").file("p/g", "top");
+        top.set("p/f", &mark("metacopy"), "").set("p/f", "user.much", [b'x'; 1000]);
         std::fs::File::options().write(true).open(top.path("p/f")).unwrap().set_len(6).unwrap();
         bottom.file("p/f", "bottom");
     });
@@ -182,15 +182,11 @@ fn broken_origins_are_no_origins() {
     values.push(good);
     let union = prepared(|[top, _], upper| {
         top.file("d/f", "");
-        upper.dir("d").set("d", "user.overlay.impure", "y");
+        upper.dir("d").set("d", &mark("impure"), "y");
         for (number, value) in values.iter().enumerate() {
             let file = format!("d/{number}");
-            upper.file(&file, "upper").link(format!("{file}-link"), &file).set(
-                &file,
-                "user.overlay.origin",
-                value,
-            );
-            upper.set(&file, "user.overlay.nlink", "U+9223372036854775807");
+            upper.file(&file, "upper").link(format!("{file}-link"), &file).set(&file, &mark("origin"), value);
+            upper.set(&file, &mark("nlink"), "U+9223372036854775807");
         }
     });
     for name in union.names("d").unwrap() {
@@ -252,7 +248,8 @@ fn marks_that_users_set_are_none() {
         bottom.file("d/g", "").file("secret/x", "");
     });
     union.set_xattr("d", REDIRECT, "/secret").unwrap();
-    union.set_xattr("d", "user.overlay.opaque", "y").unwrap();
+    union.set_xattr("d", &mark("opaque"), "y").unwrap();
+    union.set_xattr("d", "user.fuseoverlayfs.opaque", "y").unwrap();
     union.forget_all();
     assert_eq!(union.names("d").unwrap(), ["f", "g"]);
     assert_eq!(union.get_xattr("d", REDIRECT).unwrap(), b"/secret");

@@ -162,7 +162,7 @@ fn hostile_layers_are_read_and_changed_without_harm() {
     let mut names: Vec<_> =
         fs::read_dir(&mnt).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["broken", "circle", "fifo", "link", "null", "out"]);
+    assert_eq!(names, [".wh.", ".wh...", "broken", "circle", "fifo", "link", "null", "out"]);
     assert_eq!(fs::metadata(mnt.join("broken")).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     assert_eq!(fs::read_dir(mnt.join("circle")).unwrap().count(), 2);
     assert_eq!(fs::read_to_string(mnt.join("link/f")).unwrap(), "upper");

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use unionfuse::cli::{self, Command};
 use unionfuse::idmap::IdRanges;
-use unionfuse::layer::{marker, origin};
+use unionfuse::layer::marker::{self, MarkNamespace};
+use unionfuse::layer::origin;
 use unionfuse::sys::handle::FileHandle;
 
 /// Every form of the command line either mounts something sensible or says why not.
@@ -84,14 +85,14 @@ pub fn origin_value(data: &[u8]) {
 /// A user of the union gets back every attribute under the name he gave it, and can neither see nor make a mark.
 pub fn xattr_name(data: &[u8]) {
     let name = OsStr::from_bytes(data);
-    if let Some(on_disk) = marker::name_on_disk(name) {
-        assert!(!marker::is_mark(&on_disk), "{name:?} becomes the mark {on_disk:?}");
-        assert_eq!(marker::name_in_union(&on_disk).as_deref(), Some(name));
+    for namespace in [MarkNamespace::Trusted, MarkNamespace::User] {
+        let on_disk = namespace.name_on_disk(name);
+        assert!(!namespace.is_mark(&on_disk), "{name:?} becomes the mark {on_disk:?}");
+        assert_eq!(namespace.name_in_union(&on_disk).as_deref(), Some(name));
+        if let Some(shown) = namespace.name_in_union(name) {
+            assert_eq!(*namespace.name_on_disk(&shown), *name);
+        }
     }
-    if let Some(shown) = marker::name_in_union(name) {
-        assert_eq!(marker::name_on_disk(&shown).as_deref(), Some(name));
-    }
-    assert_eq!(marker::is_mark(name), marker::name_in_union(name).is_none());
     if let Some(mark) = marker::aufs_whiteout(name) {
         assert!(mark.len() <= 255 && marker::is_aufs_mark(&mark));
     }

@@ -1,10 +1,12 @@
 //! AUFS-style whiteouts in lower layers: `.wh.NAME` hides NAME, `.wh..wh..opq` makes its directory opaque. Ours alone, since the
-//! kernel's overlayfs shows such files as they are.
+//! kernel's overlayfs shows such files as they are: as we do in the upperdir.
 
 use std::fs;
 
 use crate::support::alone::Alone;
+use crate::support::case::case;
 use crate::support::layer::{Layer, layer};
+use crate::support::op::*;
 use crate::support::subject::ours_or_skip;
 use crate::support::tree::snapshot;
 
@@ -82,20 +84,62 @@ fn hidden_names_can_be_made_again() {
     union.unmount();
 }
 
+/// As in an image store inside the union: whatever the kernel's overlayfs lets be done with such names, ours does.
 #[test]
-fn such_names_cannot_be_made_in_the_union() {
+fn such_names_are_ordinary_where_they_are_made() {
+    let lower = layer().file("d/x", "x").file("d/y", "y").file("e/f", "f");
+    let steps = [
+        put("d/.wh.x", "mine"),
+        put("d/.wh..wh..opq", ""),
+        mkdir("e/.wh.f"),
+        put("e/.wh.f/.wh.", "odd"),
+        symlink("x", ".wh.s"),
+        link("d/.wh.x", ".wh.l"),
+        rename("d/.wh..wh..opq", "e/.wh..wh..opq"),
+        exchange("d/.wh.x", "e/f"),
+        list("d"),
+        list("e"),
+        stat("d/.wh.x"),
+        unlink("d/y"),
+        put("d/.wh.y", ""),
+        rmdir("e/.wh.f"),
+        unlink("e/.wh.f/.wh."),
+        rmdir("e/.wh.f"),
+        rmdir("d"),
+        setxattr("d", "user.overlay.opaque", "y"),
+        read("d/x"),
+    ];
+    case().lower(lower).run(steps).check();
+}
+
+/// The kernel would take what lies in an upperdir under such a name for an ordinary one below another union, too. There, for us, it
+/// may be an AUFS mark: unless it was made in a union.
+#[test]
+fn such_names_survive_the_upper_becoming_a_lower() {
     if !ours_or_skip() {
         return;
     }
-    let union = Alone::new(&[bottom()], &layer());
-    let root = union.root();
-    assert!(fs::write(root.join(".wh.g"), "").is_err(), "create");
-    assert!(fs::create_dir(root.join("d/.wh.x")).is_err(), "mkdir");
-    assert!(fs::rename(root.join("g"), root.join(".wh.f")).is_err(), "rename");
-    assert!(fs::hard_link(root.join("g"), root.join(".wh..wh..opq")).is_err(), "link");
-    assert!(std::os::unix::fs::symlink("x", root.join(".wh.s")).is_err(), "symlink");
-    assert!(fs::write(root.join(".whx"), "an ordinary name").is_ok());
-    let upper = &union.stack.upper.as_ref().unwrap().0;
-    assert_eq!(snapshot(upper).paths(), [".whx"]);
-    union.unmount();
+    let first = Alone::new(&[bottom()], &layer());
+    let root = first.root();
+    fs::write(root.join("d/.wh.x"), "mine").unwrap();
+    fs::write(root.join(".wh..wh..opq"), "").unwrap();
+    fs::create_dir(root.join("d/.wh.dir")).unwrap();
+    let seen = snapshot(root).paths();
+    assert!(seen.contains(&"d/x".to_owned()) && seen.contains(&"d/.wh.x".to_owned()), "{seen:?}");
+    let upper = first.stack.upper.as_ref().unwrap().0.clone();
+    let mut second = Alone::prepared(&[layer(), bottom()], &layer(), |stack| {
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .args([upper.join("."), stack.lowers[0].clone()])
+            .status();
+        assert!(copied.unwrap().success());
+    });
+    for _ in 0..2 {
+        assert_eq!(snapshot(second.root()).paths(), seen);
+        fs::remove_file(second.root().join("g")).ok();
+        fs::write(second.root().join("g"), "g").unwrap();
+        second.remount();
+    }
+    second.unmount();
+    first.unmount();
 }
