@@ -36,6 +36,11 @@ fn limits() {
 }
 
 #[test]
+fn nested() {
+    script::run("callers/nested.sh", 10);
+}
+
+#[test]
 fn user_namespace() {
     script::run("callers/user-namespace.sh", 5);
 }

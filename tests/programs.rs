@@ -20,6 +20,7 @@ programs! {
     cp: 5,
     debian: 20,
     dpkg: 20,
+    fio: 5,
     git: 5,
     make: 5,
     rm: 5,
@@ -45,5 +46,5 @@ mod as_a_plain_user {
         };
     }
 
-    programs! { cp, git, make, rm, rsync, sqlite, tar, }
+    programs! { cp, fio, git, make, rm, rsync, sqlite, tar, }
 }

@@ -61,7 +61,7 @@ Mount options:
                        them (default: on; off as a mount program and without
                        root, since overlayfs does not follow user.* marks)
   index=on|off         keep copied-up hard links together (default: on)
-  userxattr            write marks as user.overlay.*, as unprivileged users do
+  userxattr            marks are user.overlay.*, as for unprivileged users
   fsync=0              copy-up doesn't wait for the disk
   volatile             never sync; after a crash the upper must be thrown away
 

@@ -146,7 +146,7 @@ impl Bench {
         std::fs::rename(self.dir.path().join("upper"), &lower).unwrap();
         std::fs::remove_dir_all(self.dir.path().join("work")).unwrap();
         for dir in ["upper", "work"] {
-            std::fs::create_dir(self.dir.path().join(dir)).unwrap();
+            Layer { root: self.dir.path().join(dir) }.dir("");
         }
         self.config.lowers.insert(0, lower);
         self.reopen();

@@ -123,6 +123,7 @@ fn stopped_anywhere_a_mount_shows_the_old_or_the_new_state() {
             // Closing checks that the work directory was swept.
             bench.reopen();
             assert_eq!(tree(&bench).unwrap(), found, "{context}: a second mount shows something else");
+            assert_lasts_below(&scenario, bench, &found, &context);
             points += 1;
         }
     }
@@ -184,6 +185,20 @@ fn fail(scenario: &Scenario, (before, after, calls): (&Tree, &Tree, &[&str]), at
     }
     bench.reopen();
     assert_eq!(difference(&tree(&bench).unwrap(), &found), "", "{context}: another state after a remount");
+    assert_lasts_below(scenario, bench, &found, &context);
+}
+
+/// Names that may be marks in a lowerdir have to be told from those when the upperdir has become one.
+fn assert_lasts_below(scenario: &Scenario, mut bench: Bench, found: &Tree, context: &str) {
+    if scenario.name.contains(".wh.") {
+        bench.reopen_above();
+        // Without its index, a hard link that was copied up is several files.
+        let unlinked = |tree: &Tree| -> Tree {
+            tree.iter().map(|(path, fact)| (path.clone(), Fact { links: 0, ..fact.clone() })).collect()
+        };
+        let (shown, found) = (unlinked(&tree(&bench).unwrap()), unlinked(found));
+        assert_eq!(difference(&shown, &found), "", "{context}: another state below another union");
+    }
 }
 
 fn report(what: &str, count: usize) {

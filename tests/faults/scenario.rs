@@ -44,6 +44,12 @@ pub fn fill(lowers: &[Layer; 2], upper: &Layer) {
     bottom.file("opaque/deleted", "deleted");
     upper.dir("opaque").set("opaque", "trusted.overlay.opaque", "y");
     bottom.file("faded/seen", "seen").file("faded/hidden", "hidden");
+    top.file("plain/.wh.f", "ordinary").file("plain/f", "f").set(
+        "plain",
+        "trusted.overlay.unionfuse.wh",
+        "y",
+    );
+    top.dir("plain/.wh.dir").dir("dir2");
     upper.dir("faded").set("faded", "trusted.overlay.opaque", "x");
     upper.file("faded/hidden", "").set("faded/hidden", "trusted.overlay.whiteout", "y");
 }
@@ -63,8 +69,11 @@ macro_rules! scenario {
     };
 }
 
+/// All, or those whose name has `UNIONFUSE_SCENARIO` in it.
 pub fn all() -> Vec<Scenario> {
-    [making(), changing(), removing(), renaming()].into_iter().flatten().collect()
+    let wanted = std::env::var("UNIONFUSE_SCENARIO").unwrap_or_default();
+    let all = [making(), changing(), removing(), renaming(), like_marks()].into_iter().flatten();
+    all.filter(|scenario| scenario.name.contains(&wanted)).collect()
 }
 
 fn making() -> Vec<Scenario> {
@@ -177,6 +186,23 @@ fn acl() -> Vec<u8> {
         [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
     };
     [2u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).collect::<Vec<_>>().concat()
+}
+
+/// Names that begin with `.wh.`, which have to be seen when the upperdir has become a lowerdir, too.
+fn like_marks() -> Vec<Scenario> {
+    vec![
+        scenario!("create of .wh.", |u| u.create("dir/.wh.a").map(drop)),
+        scenario!("link to .wh.", |u| u.link("upper", "dir/.wh.a").map(drop)),
+        scenario!("rename to .wh.", |u| u.rename("upper", "dir/.wh.a")),
+        scenario!("copy-up of .wh.", |u| u.chmod("plain/.wh.f", 0o600).map(drop)),
+        scenario!("copy-up of .wh. without devices" without devices, |u| u.chmod("plain/.wh.dir", 0o700).map(drop)),
+        scenario!("unlink of .wh.", |u| u.unlink("plain/.wh.f")),
+        scenario!("unlink of .wh. without devices" without devices, |u| u.unlink("plain/.wh.f")),
+        scenario!("rmdir of .wh.", |u| u.rmdir("plain/.wh.dir")),
+        scenario!("rename from .wh.", |u| u.rename("plain/.wh.f", "dir/.wh.b")),
+        scenario!("exchange with .wh.", |u| u.rename_with("dir/a", "plain/.wh.f", RenameMode::Exchange)),
+        scenario!("tree with .wh." without redirects, |u| u.rename("plain", "dir2")),
+    ]
 }
 
 fn removing() -> Vec<Scenario> {
