@@ -3,7 +3,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
+use tempfile::TempDir;
 use unionfuse::types::Kind;
 
 use crate::harness::{Answer, Bench};
@@ -63,11 +65,23 @@ const ERRNOS: [Errno; 7] =
     [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::ACCESS, Errno::NOMEM, Errno::INTR];
 
 fn prepare(scenario: &Scenario) -> (Bench, Arc<Faulty>) {
-    let mut bench = Bench::prepare(scenario::fill);
+    let mut bench = Bench::prepare_in(place(), scenario::fill);
     bench.config.redirect_dir = Some(scenario.redirects);
     let store = fresh_store(scenario);
     bench.open_on(store.clone());
     (bench, store)
+}
+
+/// In memory, where that stores marks: thousands of layers are made and removed.
+fn place() -> TempDir {
+    let in_memory = || {
+        let dir = TempDir::new_in("/dev/shm").ok()?;
+        let marked = rustix::fs::setxattr(dir.path(), "trusted.overlay.x", b"y", XattrFlags::empty());
+        let trusted_and_plain =
+            marked.and_then(|()| rustix::fs::setxattr(dir.path(), "user.x", b"y", XattrFlags::empty()));
+        trusted_and_plain.ok().map(|()| dir)
+    };
+    in_memory().unwrap_or_else(|| TempDir::new().unwrap())
 }
 
 fn fresh_store(scenario: &Scenario) -> Arc<Faulty> {
