@@ -66,6 +66,8 @@ pub(super) struct Access {
     pub(super) appends: bool,
     /// Its data goes away at once.
     pub(super) empties: bool,
+    /// Data can be written through it. `O_TRUNC` does not count: the release does not tell of it (`do_dentry_open`).
+    is_writer: bool,
     /// It may be mapped for writing, and no request tells of writes to a mapping.
     maps: bool,
 }
@@ -74,9 +76,10 @@ impl Access {
     pub(super) fn of(flags: OpenFlags) -> Self {
         let mode = flags.acc_mode();
         let empties = flags.0 & libc::O_TRUNC != 0;
-        let writes = empties || mode != OpenAccMode::O_RDONLY;
+        let is_writer = mode != OpenAccMode::O_RDONLY;
+        let writes = empties || is_writer;
         let appends = flags.0 & libc::O_APPEND != 0;
-        Self { writes, appends, empties, maps: mode == OpenAccMode::O_RDWR }
+        Self { writes, appends, empties, is_writer, maps: mode == OpenAccMode::O_RDWR }
     }
 }
 
@@ -147,7 +150,7 @@ impl Passthrough {
     pub(super) fn release(&self, node: NodeId, access: Access) {
         let last = self.opened.remove_if_mut(&node, |_, opened| {
             opened.opens = opened.opens.saturating_sub(1);
-            opened.writers = opened.writers.saturating_sub(usize::from(access.writes));
+            opened.writers = opened.writers.saturating_sub(usize::from(access.is_writer));
             opened.maps = opened.maps.saturating_sub(usize::from(access.maps));
             opened.opens == 0
         });
@@ -176,7 +179,7 @@ impl Passthrough {
 impl Opened {
     fn join(&mut self, access: Access) -> Way {
         self.opens += 1;
-        self.writers += usize::from(access.writes);
+        self.writers += usize::from(access.is_writer);
         self.maps += usize::from(access.maps);
         self.way.clone()
     }
@@ -198,5 +201,26 @@ fn way_through(registered: io::Result<BackingId>) -> Result<Way> {
             }
             errno => Err(Error::refused(errno.unwrap_or(Errno::IO), "no backing file for passthrough")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel forgets `O_TRUNC` when a file is open.
+    #[test]
+    fn what_an_open_counts_its_release_takes_back() {
+        for flags in [libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR] {
+            let opened = Access::of(OpenFlags(flags | libc::O_TRUNC));
+            let node = NodeId(7);
+            let passthrough = Passthrough::default();
+            let entry = Opened { way: Way::Cached, opens: 1, writers: 0, maps: 0 };
+            passthrough.opened.insert(node, entry);
+            passthrough.opened.get_mut(&node).unwrap().join(opened);
+            passthrough.release(node, Access::of(OpenFlags(flags)));
+            let left = passthrough.opened.get(&node).unwrap();
+            assert_eq!((left.opens, left.writers, left.maps), (1, 0, 0), "{flags}");
+        }
     }
 }
