@@ -254,11 +254,16 @@ impl Follow {
         true
     }
 
-    /// To be called by a thread that has a request in hand which will take long: everyone else serves meanwhile.
-    pub(super) fn hand_over(&self) {
-        if ROLE.get() == Role::Follower && self.following.load(Ordering::Acquire) {
+    /// To be called by a thread that has a request in hand which will take long: everyone else serves meanwhile. Whether it is the
+    /// follower, which gets to run only while nobody else wants to.
+    pub(super) fn hand_over(&self) -> bool {
+        if ROLE.get() != Role::Follower {
+            return false;
+        }
+        if self.following.load(Ordering::Acquire) {
             self.spread(&mut self.state.lock(), "a long request begins", PAUSE);
         }
+        true
     }
 
     /// Waits while someone is followed, and watches that requests are answered.

@@ -10,5 +10,6 @@ mod ioctl;
 mod notify;
 mod passthrough;
 mod session;
+mod worker;
 
 pub use session::Session;

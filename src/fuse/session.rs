@@ -9,6 +9,7 @@ use fuser::{INodeNo, SessionACL};
 use super::adapter::Adapter;
 use super::follow::Follow;
 use super::notify::Notices;
+use super::worker::Worker;
 use crate::config::SessionConfig;
 use crate::ops::Union;
 
@@ -37,12 +38,13 @@ impl Session {
         if let Some(follow) = &follow {
             // The union may outlive the session, whose device must be closed then.
             let follow = Arc::downgrade(follow);
-            union.set_before_long_copy(move || {
-                if let Some(follow) = follow.upgrade() {
-                    follow.hand_over();
-                }
+            let worker = Worker::start()?;
+            union.set_long_work(move |work| match follow.upgrade() {
+                Some(follow) if follow.hand_over() => worker.run(work),
+                _ => work(),
             });
         }
+        union.close_idle_files()?;
         let notices = Notices::start(notifier.clone())?;
         union.set_attributes_changed(move |node, kind| notices.attributes_changed(INodeNo(node.0), kind));
         let union = Arc::new(union);

@@ -77,6 +77,21 @@ impl<T: Send + Sync + 'static> FdCache<T> {
         drop(evicted);
     }
 
+    /// Forgets those of which `is_over` says so.
+    pub fn close_where(&self, mut is_over: impl FnMut(&T) -> bool) {
+        for shard in self.shards.iter() {
+            let mut closed = Vec::new();
+            {
+                let mut shard = shard.lock();
+                let keys: Vec<u64> =
+                    shard.iter().filter(|(_, value)| is_over(value)).map(|(key, _)| *key).collect();
+                closed.extend(keys.iter().filter_map(|key| shard.pop(key)));
+            }
+            // close(2) comes after the lock.
+            drop(closed);
+        }
+    }
+
     /// Forgets the descriptor kept under `key`.
     pub fn remove(&self, key: u64) {
         let removed = self.shard(key).lock().pop(&key);

@@ -12,7 +12,7 @@ use super::lookup::is_same_link;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
-use crate::layer::copy_data::{self, Copied};
+use crate::layer::copy_data::Copied;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
@@ -20,9 +20,6 @@ use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, Uppe
 use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::types::{Kind, Stat};
-
-/// Bytes that take more than about a millisecond to copy.
-const LONG_COPY: u64 = 4 << 20;
 
 /// A copy on its way: nameless, or under a name in the work directory.
 enum Staged<'a> {
@@ -225,8 +222,11 @@ impl Union {
             self.copy_metadata(source.at(), stat, prepared.at())?;
             return Ok(Staged::Named(prepared));
         }
-        let from =
-            lower.dir.layer().open_untouched(&*self.store, source.at(), OFlags::RDONLY | OFlags::NOCTTY)?;
+        let from = lower.dir.layer().open_untouched(
+            &*self.store,
+            source.at(),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )?;
         let flags = self.store.flags(from.as_fd()).unwrap_or(IFlags::empty());
         if flags.contains(IFlags::IMMUTABLE) {
             return Err(Error::refused(Errno::PERM, "the lower file is immutable (chattr +i)"));
@@ -237,10 +237,7 @@ impl Union {
             Extent::All => stat.size,
             Extent::UpTo(size) => stat.size.min(size),
         };
-        if copied >= LONG_COPY {
-            self.before_long_copy.call(());
-        }
-        let data = copy_data::data(&*self.store, from.as_fd(), fd, copied)?;
+        let data = self.copy_data(&from, fd, copied)?;
         self.copy_metadata(source.at(), stat, staged.at())?;
         if let Extent::UpTo(size) = extent {
             // What is published is already the truncated file, not one that lost its end for no reason seen in its times.

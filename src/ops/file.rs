@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -26,6 +27,8 @@ pub(super) struct OpenFile {
     pub(super) lower: Option<Arc<LayerInfo>>,
     /// It may be written to.
     pub(super) writable: bool,
+    /// When it was last used, by the union's clock.
+    pub(super) used: AtomicU32,
     /// It is append-only (`chattr +a`): open for writing at its end, and for nothing else.
     pub(super) append_only: bool,
 }
@@ -125,8 +128,8 @@ impl Union {
             return Err(Error::refused(Errno::PERM, "the file is append-only"));
         }
         let cleared = self.clear_set_id_for(caller, &target_file)?;
-        let (from_fd, to_fd) = (source_file.fd.as_fd(), target_file.fd.as_fd());
-        Ok((self.store.copy_range(from_fd, from.1, to_fd, to.1, len)?, cleared))
+        let (from, to) = ((source_file.fd.as_fd(), from.1), (target_file.fd.as_fd(), to.1));
+        Ok((self.copy_file_range(from, to, len)?, cleared))
     }
 
     /// Flushes a file's data (or all) to the disk. A lower file has nothing to flush.
@@ -173,6 +176,7 @@ impl Union {
 
     pub(super) fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
         let file = self.files.get(node.id.0)?;
+        file.used.store(self.clock.now(), Ordering::Relaxed);
         (file.lower.is_none() == node.is_upper() && (file.writable || !write)).then_some(file)
     }
 
@@ -183,7 +187,7 @@ impl Union {
         }
         let file = self.at_place(node, |place| self.open_place(place, write))?;
         if !file.append_only {
-            self.files.insert(node.id.0, file.clone());
+            self.keep_open(node.id.0, file.clone());
         }
         Ok(file)
     }
@@ -202,8 +206,9 @@ impl Union {
         if place.lower.is_none() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
+        let used = AtomicU32::new(self.clock.now());
         let lower = place.lower.clone();
-        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower, writable: write, append_only: false })))
+        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower, writable: write, used, append_only: false })))
     }
 
     /// Opens an append-only file of the upperdir; an immutable one still says EPERM. It is opened anew for each write.
@@ -211,7 +216,8 @@ impl Union {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = Arc::new(self.store.open(place.at(), flags, 0)?);
         let is_right = place.is_right(&self.store.stat_fd(fd.as_fd())?);
-        let file = OpenFile { fd, lower: None, writable: true, append_only: true };
+        let used = AtomicU32::new(self.clock.now());
+        let file = OpenFile { fd, lower: None, writable: true, used, append_only: true };
         Ok(is_right.then(|| Arc::new(file)))
     }
 

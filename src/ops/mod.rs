@@ -8,8 +8,10 @@ mod data;
 mod ensure_upper;
 mod file;
 mod flags;
+mod idle;
 mod index;
 mod link;
+mod long;
 mod lookup;
 mod mark;
 mod metadata;
@@ -53,6 +55,7 @@ use std::os::fd::AsFd;
 use file::OpenFile;
 
 pub use data::Data;
+pub use long::Work;
 
 /// A union of layers. All operations may be called from any number of threads.
 ///
@@ -62,7 +65,9 @@ pub use data::Data;
 pub struct Union {
     store: Arc<dyn Store>,
     dirs: DirOpener,
-    files: FdCache<OpenFile>,
+    files: Arc<FdCache<OpenFile>>,
+    clock: Arc<idle::Clock>,
+    closer: Option<idle::Closer>,
     table: Table,
     upper: Option<Upper>,
     roots: Arc<[Arc<RealDir>]>,
@@ -73,12 +78,12 @@ pub struct Union {
     mode_changes: Mutex<()>,
     told_times: writeback::ToldTimes,
     changes: Changes,
-    before_long_copy: Hook,
+    long_work: Hook<Work>,
     attributes_changed: Hook<(NodeId, Kind)>,
 }
 
 /// Something to be done, or nothing.
-struct Hook<T = ()>(Option<Box<dyn Fn(T) + Send + Sync>>);
+struct Hook<T>(Option<Box<dyn Fn(T) + Send + Sync>>);
 
 impl<T> Hook<T> {
     fn call(&self, with: T) {
@@ -154,7 +159,9 @@ impl Union {
         };
         Ok(Self {
             dirs,
-            files: FdCache::new(budget.files),
+            files: Arc::new(FdCache::new(budget.files)),
+            clock: Arc::default(),
+            closer: None,
             table: Table::new(Numbers::new(stack.filesystems), root),
             upper: stack.upper,
             roots: stack.lowers,
@@ -163,7 +170,7 @@ impl Union {
             mode_changes: Mutex::new(()),
             told_times: writeback::ToldTimes::default(),
             changes: Changes::default(),
-            before_long_copy: Hook::default(),
+            long_work: Hook::default(),
             attributes_changed: Hook::default(),
             options,
             store,
@@ -178,11 +185,6 @@ impl Union {
                 log::warn!("cannot remove {} again: {error}", path.display());
             }
         }
-    }
-
-    /// What a thread is to do before it copies so much data that whoever waits for that thread should not.
-    pub fn set_before_long_copy(&mut self, hook: impl Fn() + Send + Sync + 'static) {
-        self.before_long_copy = Hook(Some(Box::new(move |()| hook())));
     }
 
     /// Whom to tell of a node whose attributes have changed in passing: other ones than those that the operation in hand is known

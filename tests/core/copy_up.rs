@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use unionfuse::config::Durability;
 use unionfuse::types::{SetAttr, Time};
 
-use super::harness::{Bench, over, union, union_with};
+use super::harness::{Bench, ROOT, errno, over, union, union_with};
 use super::layer::Layer;
 use super::store::{Fault, Faulty};
 use super::xattr::acl;
@@ -116,24 +116,34 @@ fn holes_stay_holes() {
 }
 
 #[test]
-fn a_long_copy_is_announced_and_a_short_one_is_not() {
+fn a_long_copy_is_given_to_others_and_a_short_one_is_not() {
     let mut bench = over(|lower| {
         lower
             .file("short", vec![1; 1 << 20])
             .file("long", vec![1; 5 << 20])
             .file("emptied", vec![1; 5 << 20]);
     });
-    let announced = Arc::new(AtomicU32::new(0));
-    let count = announced.clone();
-    bench.raw_mut().set_before_long_copy(move || {
+    let given = Arc::new(AtomicU32::new(0));
+    let count = given.clone();
+    bench.raw_mut().set_long_work(move |work| {
         count.fetch_add(1, Ordering::Relaxed);
+        std::thread::scope(|scope| drop(scope.spawn(work)));
     });
     bench.write("short", "x").unwrap();
     bench.setattr("emptied", SetAttr { size: Some(0), ..SetAttr::default() }).unwrap();
-    assert_eq!(announced.load(Ordering::Relaxed), 0);
+    assert_eq!(given.load(Ordering::Relaxed), 0);
     bench.write("long", "x").unwrap();
     bench.write("long", "y").unwrap();
-    assert_eq!(announced.load(Ordering::Relaxed), 1);
+    assert_eq!(given.load(Ordering::Relaxed), 1);
+    assert_eq!(bench.stat("long").unwrap().size, 5 << 20);
+    let (long, short) = (bench.node("long").unwrap(), bench.node("short").unwrap());
+    let copied = errno(bench.raw().copy_range(ROOT, (long, 0), (short, 1 << 20), 4 << 20));
+    assert_eq!(copied, Ok((4 << 20, false)));
+    assert_eq!(given.load(Ordering::Relaxed), 2);
+    // Nobody does it.
+    bench.raw_mut().set_long_work(drop);
+    assert_eq!(errno(bench.raw().copy_range(ROOT, (long, 0), (short, 0), 4 << 20)), Err(Errno::IO));
+    assert_eq!(bench.stat("short").unwrap().size, 5 << 20);
 }
 
 #[test]
