@@ -5,6 +5,7 @@ pub mod copy_data;
 pub mod dir;
 pub mod fd_cache;
 pub mod marker;
+pub mod mode_record;
 pub mod open;
 mod opened;
 pub mod origin;

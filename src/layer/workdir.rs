@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::mode_record;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::probe::{self, Format};
 use super::staging::{INDEX, Staging, WORK, Workplace};
@@ -267,6 +268,9 @@ impl WorkDir {
         work: OwnedFd,
     ) -> Result<(Format, Staging), Unfit> {
         self.check_contents(&**store, work.as_fd()).map_err(Unfit::Refused)?;
+        if let Err(error) = mode_record::put_back(&**store, work.as_fd(), upper.fd.as_fd()) {
+            log::warn!("work directory: records of modes: {error}");
+        }
         let staging = Staging::open(store.clone(), work).map_err(|error| match error.errno() {
             Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY => {
                 let remedy = "remove what is in its 'work' directory";

@@ -156,7 +156,7 @@ impl Union {
                 0 => perm,
                 _ => self.earned_mode(wanted.caller, &self.stat_at(at)?, perm),
             };
-            self.store.chmod(at, perm & 0o7777)?;
+            self.change_mode(at, perm & 0o7777)?;
         }
         if wanted.changes_times() {
             self.store.set_times(at, change.atime, change.mtime)?;
@@ -173,7 +173,7 @@ impl Union {
             }
             // A change of the owner takes set-id bits away, too.
             if before.kind() != Kind::Symlink && self.stat_at(at)?.mode != before.mode {
-                self.store.chmod(at, before.mode & 0o7777)?;
+                self.change_mode(at, before.mode & 0o7777)?;
             }
             if (now.atime, now.mtime) != (before.atime, before.mtime) {
                 self.store.set_times(at, Some(NewTime::At(before.atime)), Some(NewTime::At(before.mtime)))?;
@@ -235,7 +235,7 @@ impl Union {
         if sgid != 0 {
             // The kernel lets us, who may keep it, keep a set-gid bit without group execution.
             let mode = self.stat_at(at)?.mode & 0o7777;
-            self.store.chmod(at, mode & !sgid)?;
+            self.change_mode(at, mode & !sgid)?;
         }
         Ok(())
     }
@@ -270,7 +270,9 @@ impl Union {
         if clear == 0 {
             return Ok(false);
         }
-        self.store.chmod(crate::sys::At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
+        let _steady = self.steady_mode();
+        let stat = self.store.stat_fd(file.fd.as_fd())?;
+        self.store.chmod(At::this(file.fd.as_fd()), stat.mode & 0o7777 & !clear)?;
         Ok(true)
     }
 
@@ -306,7 +308,7 @@ impl Union {
         Attr {
             node: node.id,
             kind: stat.kind(),
-            perm: u16::try_from(stat.mode & 0o7777).unwrap_or(0),
+            perm: u16::try_from(self.modes.shown(stat) & 0o7777).unwrap_or(0),
             nlink: links_in_union(node, stat),
             uid: map.uid_to_union(stat.uid),
             gid: map.gid_to_union(stat.gid),

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::Union;
 use super::ensure_upper::{Extent, OnCopy, UpperDir};
 use super::lookup::is_same_link;
+use super::modes::Widening;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
@@ -32,6 +33,12 @@ impl Staged<'_> {
         match self {
             Self::Unnamed(fd) => At::this(fd.as_fd()),
             Self::Named(prepared) => prepared.at(),
+        }
+    }
+
+    fn published(self) {
+        if let Self::Named(prepared) = self {
+            prepared.published();
         }
     }
 }
@@ -67,9 +74,14 @@ impl Union {
         if lower.and_then(|lower| self.table.numbers().of(lower.layer(), &stat)) != Some(node.id) {
             self.table.renumber(copy.real_id(), node.id);
         }
-        let publish =
-            || Ok(self.store.rename(prepared.at(), parent.at(&link.name), RenameFlags::NOREPLACE)?);
-        self.despite_mode(prepared.at(), publish).inspect_err(|_| self.table.unnumber(copy.real_id()))?;
+        let to = parent.at(&link.name);
+        let publish = || Ok(self.store.rename(prepared.at(), to, RenameFlags::NOREPLACE)?);
+        let widenings = [
+            Widening { this: parent.this(), found_at: parent.this(), bits: 0o300 },
+            // Only who may write to a directory may move it.
+            Widening { this: prepared.at(), found_at: to, bits: 0o200 },
+        ];
+        self.despite_modes(&widenings, publish).inspect_err(|_| self.table.unnumber(copy.real_id()))?;
         prepared.published();
         self.restore_times(&parent, times);
         let real = RealDir::child(&parent.real, link.name.clone(), copy.ino);
@@ -169,8 +181,10 @@ impl Union {
         let home = match (index, to) {
             (Some(entry), _) => {
                 self.publish_in_index(&staged, entry)?;
-                let linked =
-                    to.map(|(link, parent)| self.link_from_index(entry, stat.nlink, parent.at(&link.name)));
+                let linked = to.map(|(link, parent)| {
+                    let link = || self.link_from_index(entry, stat.nlink, parent.at(&link.name));
+                    self.despite_mode_of_dir(parent, link)
+                });
                 if let Some(Err(error)) = linked {
                     // Nobody has seen the entry yet; left behind, it would stand for the lower file at the next lookup.
                     self.store.unlink(At::new(self.index_dir()?, &entry.name))?;
@@ -179,7 +193,8 @@ impl Union {
                 if to.is_some() { Home::Named } else { Home::Indexed }
             }
             (None, Some((link, parent))) => {
-                self.publish(staged, parent.at(&link.name))?;
+                self.despite_mode_of_dir(parent, || self.publish(&staged, parent.at(&link.name)))?;
+                staged.published();
                 Home::Named
             }
             (None, None) => self.keep_unnamed(staged)?,
@@ -265,13 +280,10 @@ impl Union {
         Ok((Staged::Named(prepared), Some(fd)))
     }
 
-    fn publish(&self, staged: Staged<'_>, to: At<'_>) -> Result<()> {
+    fn publish(&self, staged: &Staged<'_>, to: At<'_>) -> Result<()> {
         match staged {
             Staged::Unnamed(fd) => self.store.link(At::this(fd.as_fd()), to)?,
-            Staged::Named(prepared) => {
-                self.store.rename(prepared.at(), to, RenameFlags::NOREPLACE)?;
-                prepared.published();
-            }
+            Staged::Named(prepared) => self.store.rename(prepared.at(), to, RenameFlags::NOREPLACE)?,
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Making files, directories, symlinks and special files.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::RenameFlags;
+use rustix::fs::{OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::Union;
@@ -75,7 +76,7 @@ impl Union {
             self.make_over_whiteout(caller, &dir, &name, object)
         } else {
             match self.make_at(caller, dir.at(&name), object) {
-                Ok(()) => self.stat_of_new(dir.at(&name), object),
+                Ok(open) => self.stat_of_new(dir.at(&name), object).map(|stat| (stat, open)),
                 // The upperdir may hold whiteouts although no lowerdir is below it.
                 Err(error) if error.errno() == Errno::EXIST && self.is_whiteout(&node, &name)? => {
                     self.make_over_whiteout(caller, &dir, &name, object)
@@ -84,10 +85,13 @@ impl Union {
             }
         };
         node.with_dir(|directory| directory.changes += 1);
-        let stat = made?;
+        let (stat, open) = made?;
         let link = Link { parent: node.clone(), name, in_upper: true };
         let made = self.adopt_made(Seen { link, version: None }, &dir, &stat);
         let made = made.ok_or(Error::refused(Errno::IO, "new file without a node"))?;
+        if let Some(fd) = open {
+            self.keep_new(&made, fd);
+        }
         self.entry(&Adopted { node: made, stat })
     }
 
@@ -160,14 +164,22 @@ impl Union {
         })
     }
 
-    fn make_at(&self, caller: Caller, at: At<'_>, object: Object<'_>) -> Result<()> {
+    /// A descriptor of a file whose mode denies its owner, who we are, what its maker may do through his own one.
+    fn make_at(&self, caller: Caller, at: At<'_>, object: Object<'_>) -> Result<Option<OwnedFd>> {
+        const READ_AND_WRITE: u32 = 0o600;
         let _owner = self.assume(caller)?;
         match object {
+            Object::Node { kind: Kind::File, mode, .. }
+                if self.may_change_modes() && mode & READ_AND_WRITE != READ_AND_WRITE =>
+            {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOCTTY;
+                return Ok(Some(self.store.open(at, flags, mode)?));
+            }
             Object::Node { kind, mode, rdev } => self.store.mknod(at, kind, mode, rdev)?,
             Object::Directory { mode } => self.store.mkdir(at, mode)?,
             Object::Symlink { target } => self.store.symlink(target, at)?,
         }
-        Ok(())
+        Ok(None)
     }
 
     fn assume(&self, caller: Caller) -> Result<Option<OwnedBy>> {
@@ -193,12 +205,12 @@ impl Union {
         dir: &UpperDir,
         name: &OsStr,
         object: Object<'_>,
-    ) -> Result<Stat> {
+    ) -> Result<(Stat, Option<OwnedFd>)> {
         let nursery = self.nursery(dir)?;
         let fd =
             self.store.open(nursery.at(), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0)?;
         let made = At::new(std::os::fd::AsFd::as_fd(&fd), OsStr::new("new"));
-        self.make_at(caller, made, object)?;
+        let open = self.make_at(caller, made, object)?;
         let is_dir = matches!(object, Object::Directory { .. });
         if is_dir {
             self.set_opaque(made)?;
@@ -207,7 +219,7 @@ impl Union {
         let flags = if is_dir { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
         self.store.rename(made, dir.at(name), flags)?;
         // The rename has changed the time of change. Where that cannot be told any more, it is nearly right.
-        Ok(self.store.stat(dir.at(name)).ok().flatten().unwrap_or(stat))
+        Ok((self.store.stat(dir.at(name)).ok().flatten().unwrap_or(stat), open))
     }
 
     /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the

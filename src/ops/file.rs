@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::Extent;
+use super::modes::Widening;
 use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
@@ -16,7 +17,6 @@ use crate::layer::copy_data;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
-use crate::sys::At;
 use crate::types::{Caller, Kind, NodeId};
 
 /// An open file of a layer.
@@ -221,18 +221,19 @@ impl Union {
         Ok(is_right.then(|| Arc::new(file)))
     }
 
+    /// Keeps the descriptor that a file was made with.
+    pub(super) fn keep_new(&self, node: &Node, fd: OwnedFd) {
+        let used = AtomicU32::new(self.clock.now());
+        let file = OpenFile { fd: Arc::new(fd), lower: None, writable: true, used, append_only: false };
+        self.keep_open(node.id.0, Arc::new(file));
+    }
+
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a
     /// file created read-only is still writable through the descriptor it was created with). The caller holds the gate.
     fn open_against_mode(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
-        let _alone = self.mode_changes.lock();
-        let _change = self.changes.begin();
         let place = self.place(node)?;
-        let held = self.store.open(place.at(), OFlags::PATH, 0)?;
-        let stat = self.store.stat_fd(held.as_fd())?;
-        let this = At::this(held.as_fd());
-        self.store.chmod(this, stat.mode & 0o7777 | 0o600)?;
-        let opened = self.open_uncached(node, write);
-        self.store.chmod(this, stat.mode & 0o7777)?;
-        opened
+        let at = place.at();
+        let widening = Widening { this: at, found_at: at, bits: 0o600 };
+        self.with_modes(&[widening], || self.open_uncached(node, write))
     }
 }

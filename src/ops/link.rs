@@ -127,11 +127,13 @@ impl Union {
         match node.index_entry() {
             Some(entry) => {
                 self.mark_impure(parent, &dir)?;
-                self.link_from_index(&entry, lower.stat.nlink, dir.at(name))?;
+                self.despite_mode_of_dir(&dir, || {
+                    self.link_from_index(&entry, lower.stat.nlink, dir.at(name))
+                })?;
             }
             None => {
                 let place = self.place(node)?;
-                self.store.link(place.at(), dir.at(name))?;
+                self.despite_mode_of_dir(&dir, || Ok(self.store.link(place.at(), dir.at(name))?))?;
                 node.loses_lower_name();
             }
         }

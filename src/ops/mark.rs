@@ -1,10 +1,6 @@
 //! Writing marks into the upperdir.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
-
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::UpperDir;
@@ -31,24 +27,6 @@ impl Union {
         let name = self.upper()?.format.mark(mark);
         let Some(name) = name else { return Ok(()) };
         self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?))
-    }
-
-    /// Runs `act` on a file or directory that is ours, although its mode may deny that to us (only where we are not
-    /// privileged): marks can be set, and directories moved, by those only who may write to them.
-    pub(super) fn despite_mode<T>(&self, at: At<'_>, act: impl Fn() -> Result<T>) -> Result<T> {
-        let denied = match act() {
-            Err(error) if error.errno() == Errno::ACCESS && self.may_change_modes() => error,
-            other => return other,
-        };
-        let _alone = self.mode_changes.lock();
-        let _change = self.changes.begin();
-        let Some(stat) = self.store.stat(at)? else { return Err(denied) };
-        let held = self.store.open(at, OFlags::PATH, 0)?;
-        let this = At::this(held.as_fd());
-        self.store.chmod(this, stat.mode & 0o7777 | 0o200)?;
-        let outcome = act();
-        self.store.chmod(this, stat.mode & 0o7777)?;
-        outcome
     }
 
     /// To be called before a name comes into a directory, be it as a whiteout: one that begins with `.wh.` would be an AUFS mark

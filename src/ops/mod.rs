@@ -15,6 +15,7 @@ mod long;
 mod lookup;
 mod mark;
 mod metadata;
+mod modes;
 mod place;
 mod readdir;
 mod remove;
@@ -30,7 +31,6 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use crate::config::{Durability, UnionConfig};
@@ -74,8 +74,7 @@ pub struct Union {
     order: Order,
     snapshots: Snapshots,
     options: Options,
-    /// Held while a mode is extended for a moment, so that nobody takes the extended one for the real one.
-    mode_changes: Mutex<()>,
+    modes: modes::Modes,
     told_times: writeback::ToldTimes,
     changes: Changes,
     long_work: Hook<Work>,
@@ -167,7 +166,7 @@ impl Union {
             roots: stack.lowers,
             order: Order::default(),
             snapshots: Snapshots::default(),
-            mode_changes: Mutex::new(()),
+            modes: modes::Modes::default(),
             told_times: writeback::ToldTimes::default(),
             changes: Changes::default(),
             long_work: Hook::default(),

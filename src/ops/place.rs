@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::lookup::is_same_link;
+use super::modes::Widening;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
@@ -159,17 +160,13 @@ impl Union {
         const SEARCH: u32 = 0o100;
         let Some(link) = node.link().filter(|link| link.in_upper) else { return Ok(None) };
         let Some(dir) = link.parent.stack().and_then(|stack| stack.upper) else { return Ok(None) };
-        let _alone = self.mode_changes.lock();
-        let _change = self.changes.begin();
         let fd = self.dirs.open(&dir)?;
         let this = At::this(fd.as_fd());
-        let Some(stat) = self.store.stat(this)?.filter(|stat| stat.mode & SEARCH == 0) else {
+        if self.store.stat(this)?.is_none_or(|stat| stat.mode & SEARCH != 0) {
             return Ok(None);
-        };
-        self.store.chmod(this, stat.mode & 0o7777 | SEARCH)?;
-        let found = self.place(node).and_then(|place| look(&place));
-        self.store.chmod(this, stat.mode & 0o7777)?;
-        found
+        }
+        let widening = Widening { this, found_at: this, bits: SEARCH };
+        self.with_modes(&[widening], || self.place(node).and_then(|place| look(&place)))
     }
 
     /// Reads of the node's file by several calls on its name. Where names change meanwhile, it is held for them: between two

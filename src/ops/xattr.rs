@@ -104,9 +104,13 @@ impl Union {
             true => self.clear_set_gid_before_acl(caller, &node)?,
             false => None,
         };
-        let set = self.store.set_xattr(place.at(), &on_disk, &value, flags);
+        let set = {
+            // An ACL is a mode, too.
+            let _steady = is_acl(name).then(|| self.steady_mode());
+            self.store.set_xattr(place.at(), &on_disk, &value, flags)
+        };
         if let (Err(_), Some(mode)) = (&set, cleared)
-            && let Err(error) = self.store.chmod(place.at(), mode)
+            && let Err(error) = self.change_mode(place.at(), mode)
         {
             log::error!("mode of a file whose ACL could not be set: {error}");
         }
@@ -148,8 +152,9 @@ impl Union {
             return Ok(None);
         }
         let place = self.place(node)?;
-        self.store.chmod(place.at(), stat.mode & 0o7777 & !libc::S_ISGID)?;
-        Ok(Some(stat.mode & 0o7777))
+        let mode = self.modes.shown(&stat) & 0o7777;
+        self.change_mode(place.at(), mode & !libc::S_ISGID)?;
+        Ok(Some(mode))
     }
 }
 

@@ -66,6 +66,14 @@ fn from_raw(stat: &fs::Stat) -> Stat {
     }
 }
 
+/// The path of an open file, as `/proc` shows it: where it is in our mount namespace, now.
+pub fn path_of(fd: BorrowedFd<'_>) -> Result<OsString> {
+    let at = At::this(fd);
+    fs::readlink(at.proc_path().as_slice(), Vec::with_capacity(256))
+        .map(|path: CString| OsString::from_vec(path.into_bytes()))
+        .map_err(|errno| at.fail("readlink", errno))
+}
+
 /// The target of a symlink.
 pub fn read_link(at: At<'_>) -> Result<OsString> {
     fs::readlinkat(at.dir, at.name, Vec::with_capacity(256))

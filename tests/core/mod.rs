@@ -16,6 +16,7 @@ mod lacking;
 mod layer;
 mod link;
 mod lookup;
+mod modes;
 mod no_space;
 mod opaque;
 mod overtaken;

@@ -1,6 +1,10 @@
 //! Layers on filesystems of their own: other inode spaces, no xattrs, no file handles shared with the upper.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::mount::MountFlags;
 
 use crate::support::alone::Alone;
 use crate::support::case::case;
@@ -89,5 +93,65 @@ fn numbers_stay_apart_and_stay_the_same() {
     union.remount();
     assert_eq!(numbers(), before, "after a remount");
     assert_eq!(crate::support::tree::snapshot(&root).readdir_lies, Vec::<String>::new());
+    union.unmount();
+}
+
+/// A filesystem for the upperdir, which a test may do with as it likes.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(point: PathBuf) -> Disk {
+        std::fs::create_dir(&point).unwrap();
+        rustix::mount::mount("tmpfs", &point, "tmpfs", MountFlags::empty(), None).unwrap();
+        Disk(point)
+    }
+
+    fn remount(&self, flags: MountFlags) -> rustix::io::Result<()> {
+        rustix::mount::mount_remount(&self.0, flags, c"")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A test that fails has the union on it.
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).ok();
+    }
+}
+
+#[test]
+fn the_upperdirs_filesystem_of_an_idle_union_can_be_made_read_only() {
+    if Mode::current() != Mode::Root {
+        return skip(&test_name(), "needs root to mount filesystems");
+    }
+    if !ours_or_skip() {
+        return;
+    }
+    let mut disk = None;
+    let union = Alone::prepared(&[layer().file("f", "lower").file("g", "lower")], &layer(), |stack| {
+        let mounted = Disk::mount(stack.point.with_file_name("disk"));
+        let [upper, work] = ["upper", "work"].map(|name| mounted.0.join(name));
+        [&upper, &work].into_iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+        stack.upper = Some((upper, work));
+        disk = Some(mounted);
+    });
+    let disk = disk.unwrap();
+    let write =
+        |name: &str| std::fs::OpenOptions::new().append(true).create(true).open(union.root().join(name));
+    // Copied up, made, and opened for writing alone.
+    for name in ["f", "new"] {
+        std::io::Write::write_all(&mut write(name).unwrap(), b"text").unwrap();
+    }
+    drop(write("g").unwrap());
+    let begun = Instant::now();
+    while let Err(error) = disk.remount(MountFlags::RDONLY) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{error}: something is still open for writing");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let refused = write("f").and_then(|mut file| std::io::Write::write_all(&mut file, b"more"));
+    assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EROFS));
+    assert_eq!(std::fs::read_to_string(union.root().join("f")).unwrap(), "lowertext");
+    disk.remount(MountFlags::empty()).unwrap();
+    std::io::Write::write_all(&mut write("f").unwrap(), b"more").unwrap();
+    assert_eq!(std::fs::read_to_string(union.root().join("f")).unwrap(), "lowertextmore");
     union.unmount();
 }
