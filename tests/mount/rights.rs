@@ -264,3 +264,34 @@ fn access_lists_are_honoured() {
         .root_only("other users")
         .check();
 }
+
+/// Go's module cache is full of these: whoever owns the file may change it, and the directory is no obstacle.
+#[test]
+fn files_in_directories_that_may_not_be_written_to() {
+    let lower = layer()
+        .file("ro/f", "old")
+        .file("ro/h", "linked")
+        .hard_link("ro/h", "ro/h2")
+        .file("ro/sub/deep", "deep")
+        .mode("ro/sub", 0o555)
+        .mode("ro", 0o555);
+    let steps = [
+        append("ro/f", "!"),
+        append("ro/h2", "!"),
+        read("ro/h"),
+        append("ro/sub/deep", "!"),
+        chmod("ro/f", 0o600),
+        utimens("ro/sub", 1_000_000_000),
+        stat("ro/sub"),
+        list("ro"),
+        chmod("ro/sub", 0o511),
+        stat("ro"),
+        create("made", 0o444),
+        append("ro/f", "again"),
+        // So that it can be removed.
+        chmod("ro/sub", 0o755),
+        chmod("ro", 0o755),
+        put("ro/new", "new"),
+    ];
+    case().lower(lower).run(steps).check();
+}
