@@ -22,6 +22,7 @@ programs! {
     dpkg: 20,
     fio: 5,
     git: 5,
+    gocryptfs: 5,
     make: 5,
     rm: 5,
     rsync: 5,

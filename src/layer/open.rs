@@ -16,7 +16,7 @@ use super::marker::MarkNamespace;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin::{self, HandleDecoder};
 use super::probe::Format;
-use super::stack::{Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
+use super::stack::{self, Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
 use super::staging::Staging;
 use super::store::Store;
 use super::view;
@@ -106,6 +106,7 @@ fn layer_info(
         filesystem,
         mountpoint,
         offsets: Offsets::of(magic),
+        served: stack::is_served(magic),
         no_atime: AtomicBool::new(no_atime),
     })
 }

@@ -36,9 +36,24 @@ pub struct LayerInfo {
     pub mountpoint: Option<Covered>,
     /// What directory offsets of its root are like.
     pub offsets: Offsets,
+    /// Whether its filesystem is served by a program or another machine ([`is_served`]).
+    pub served: bool,
     /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
     /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
     pub no_atime: AtomicBool,
+}
+
+/// Whether a filesystem, by its magic number (linux/magic.h), is served by a program (FUSE) or another machine. Many of those know
+/// files by their names alone: one that has lost its name cannot be opened again through `/proc`, and a truncation that changes
+/// nothing leaves the times as they are (gocryptfs).
+pub fn is_served(magic: u64) -> bool {
+    const FUSE: u64 = 0x6573_5546;
+    const NFS: u64 = 0x6969;
+    const SMB: [u64; 2] = [0xFF53_4D42, 0xFE53_4D42];
+    const V9FS: u64 = 0x0102_1997;
+    const CEPH: u64 = 0x00C3_6400;
+    const AFS: [u64; 2] = [0x5346_414F, 0x6B41_4653];
+    [FUSE, NFS, V9FS, CEPH].contains(&magic) || SMB.contains(&magic) || AFS.contains(&magic)
 }
 
 /// What directory offsets (`d_off`) are like on a filesystem.
@@ -86,6 +101,7 @@ impl LayerInfo {
             filesystem: 0,
             mountpoint: None,
             offsets: Offsets::Unknown,
+            served: false,
             no_atime: AtomicBool::new(false),
         }
     }

@@ -13,7 +13,7 @@ use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
 use crate::sys::At;
 use crate::types::{Attr, Caller, FsUsage, Kind, NewTime, NodeId, SetAttr, Stat};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The set-id bits that a change by an unprivileged user takes away.
 const SET_UID: u32 = libc::S_ISUID;
@@ -134,7 +134,7 @@ impl Union {
         let changed = self
             .clear_set_id_for(wanted.caller, &file)
             .and_then(|_| self.change_metadata(this, wanted))
-            .and_then(|()| Ok(self.store.truncate(this.dir, size)?));
+            .and_then(|()| self.truncate(this.dir, size));
         changed.inspect_err(|_| self.restore(this, before))?;
         if wanted.changes_times() {
             // The truncation has changed them once more.
@@ -142,6 +142,18 @@ impl Union {
             if let Err(error) = insist(|| Ok(self.store.set_times(this, atime, mtime)?)) {
                 log::warn!("times of a file after its truncation: {error}");
             }
+        }
+        Ok(())
+    }
+
+    /// Gives a file of the upperdir another size, or the same, which its times tell (POSIX, ftruncate).
+    pub(super) fn truncate(&self, file: BorrowedFd<'_>, size: u64) -> Result<()> {
+        self.store.truncate(file, size)?;
+        if self.is_upper_served()
+            && let Err(error) =
+                insist(|| Ok(self.store.set_times(At::this(file), None, Some(NewTime::Now))?))
+        {
+            log::warn!("time of a file after its truncation: {error}");
         }
         Ok(())
     }

@@ -256,7 +256,7 @@ impl Union {
         self.copy_metadata(source.at(), stat, staged.at())?;
         if let Extent::UpTo(size) = extent {
             // What is published is already the truncated file, not one that lost its end for no reason seen in its times.
-            self.store.truncate(fd, size)?;
+            self.truncate(fd, size)?;
         }
         let kept = flags & (IFlags::SYNC | IFlags::NOATIME | IFlags::NODUMP);
         if !kept.is_empty() {

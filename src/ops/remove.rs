@@ -222,23 +222,42 @@ impl Union {
         })
     }
 
-    /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce, by a name in
-    /// the work directory.
+    /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce or of no use, by a
+    /// name in the work directory.
     pub(super) fn hold(&self, node: &Node) -> Result<Home> {
         let place = self.place(node)?;
-        if self.may_hold() {
-            let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
-            return Ok(Self::held(fd));
+        if !self.may_hold() {
+            let staging = &self.upper()?.staging;
+            let name = staging.fresh_name();
+            match self.store.link(place.at(), staging.at(&name)?) {
+                Ok(()) => return Ok(Home::Parked(name)),
+                // A served filesystem without hard links.
+                Err(error)
+                    if self.has_descriptors()
+                        && matches!(
+                            error.errno(),
+                            Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
+                        ) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let staging = &self.upper()?.staging;
-        let name = staging.fresh_name();
-        self.store.link(place.at(), staging.at(&name)?)?;
-        Ok(Home::Parked(name))
+        let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
+        Ok(Self::held(fd))
     }
 
-    /// Whether descriptors are plentiful enough to keep one more.
+    /// Whether a file without a name is kept by a descriptor.
     pub(super) fn may_hold(&self) -> bool {
+        self.has_descriptors() && !self.is_upper_served()
+    }
+
+    /// Whether they are plentiful enough to keep one more.
+    fn has_descriptors(&self) -> bool {
         HELD.load(Ordering::Relaxed) < self.options.held_limit
+    }
+
+    /// Whether the upperdir's filesystem is one that may know files by their names alone.
+    pub(super) fn is_upper_served(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| upper.root.layer().served)
     }
 
     /// A file that is reachable by its descriptor only.
