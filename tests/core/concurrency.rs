@@ -2,11 +2,12 @@
 //! engine is alone.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::io::Errno;
-use unionfuse::types::RenameMode;
+use unionfuse::types::{NewTime, RenameMode, SetAttr, Time};
 
 use super::harness::{Bench, over, union};
 use super::layer::Layer;
@@ -271,4 +272,35 @@ fn a_storm_of_one_thread() {
 fn a_storm_of_four_threads() {
     let mut bench = union(storm_layers);
     storm(&mut bench, 4, 800);
+}
+
+/// A copy-up puts back the times that its directory had before; not those from before somebody set them.
+#[test]
+fn times_set_on_a_directory_stay_while_something_in_it_is_copied_up() {
+    const FILES: u32 = 1500;
+    let bench = over(|lower| {
+        (0..FILES).for_each(|n| drop(lower.file(format!("d/{n}"), "")));
+    });
+    bench.chmod("d", 0o755).unwrap();
+    let upper = bench.upper();
+    let ended = AtomicBool::new(false);
+    let mut set: i64 = 1_000_000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..FILES).for_each(|n| drop(bench.chmod(format!("d/{n}"), 0o600)));
+            ended.store(true, Ordering::Relaxed);
+        });
+        while !ended.load(Ordering::Relaxed) {
+            set += 1;
+            let mtime = Some(NewTime::At(Time { sec: set, nsec: 0 }));
+            bench.setattr("d", SetAttr { mtime, ..SetAttr::default() }).unwrap();
+            // Nobody else sets it; copies that are being published may show the present for a moment.
+            for _ in 0..3 {
+                let found = upper.stat("d").mtime();
+                assert!(found >= set, "{found} after {set} was set");
+            }
+        }
+    });
+    assert_eq!(bench.stat("d").unwrap().mtime.sec, set);
+    assert!(set > 1_000_010, "too few were set meanwhile");
 }
