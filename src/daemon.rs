@@ -9,9 +9,12 @@ mod shutdown;
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
@@ -19,7 +22,9 @@ use crate::fuse::Session;
 use crate::ops::Union;
 use crate::sys::creds::{self, administers_machine};
 use crate::sys::limits;
-use crate::sys::mount::{self, FuseMountOptions, MountEntry, MountError, MountId, Servers};
+use crate::sys::mount::{
+    self, FuseMountOptions, MountEntry, MountError, MountId, Mounted, Mountpoint, Servers,
+};
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
 
@@ -142,9 +147,26 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Whether the mountpoint still shows our mount, and not what somebody mounted later.
-    fn is_ours(&self) -> bool {
-        MountId::of(&self.mountpoint).is_ok_and(|id| id == self.id)
+    /// What has just been mounted, known by its `id`, or by the connection that it is served through.
+    fn find(mountpoint: PathBuf, id: Option<MountId>, device: &OwnedFd) -> Option<Self> {
+        let id = id.map_or_else(|| Mounted::at(&mountpoint).map(|mounted| mounted.id()), Ok);
+        let served = mount::served_by(device);
+        match id {
+            Ok(id) if served.is_none_or(|served| served == id.device()) => Some(Self { mountpoint, id }),
+            Ok(_) => {
+                log::warn!("signals will not unmount: '{}' is not where the union is", mountpoint.display());
+                None
+            }
+            Err(error) => {
+                log::warn!("signals will not unmount: '{}': {error}", mountpoint.display());
+                None
+            }
+        }
+    }
+
+    /// Our mount, if that is still there, and not what somebody mounted later.
+    fn mounted(&self) -> Option<Mounted> {
+        Mounted::at(&self.mountpoint).ok().filter(|mounted| mounted.id() == self.id)
     }
 }
 
@@ -153,26 +175,24 @@ impl Live {
         let mountpoint = checked_mountpoint(&config.mountpoint)?;
         check_passthrough(config.session.passthrough)?;
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
-        let mut union = Union::open(&config.union, mountpoint.as_deref())?;
+        let mut union = Union::open(&config.union, mountpoint.as_ref())?;
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
         let read_only = config.flags.read_only || union.is_read_only();
         let flags = MountFlags { read_only, ..config.flags };
         let options = FuseMountOptions { source: config.source.clone(), flags };
-        let target = mountpoint.as_deref().unwrap_or(&config.mountpoint);
-        let device = match mount::mount_fuse(target, &options) {
-            Ok(device) => device,
+        let mounted = match (&mountpoint, mount::inherited_device(&config.mountpoint)) {
+            (None, Some(number)) => mount::adopt_device(number).map(|device| (device, None)),
+            (None, None) => return Err(Failure::System("mountpoint", Errno::NOENT.into())),
+            (Some(mountpoint), _) => mount::mount_fuse(mountpoint, &options),
+        };
+        let (device, id) = match mounted {
+            Ok(mounted) => mounted,
             Err(error) => {
                 union.undo_open();
                 return Err(mount_failed(&config.mountpoint, &error).into());
             }
         };
-        let place = mountpoint.and_then(|mountpoint| match MountId::of(&mountpoint) {
-            Ok(id) => Some(Place { mountpoint, id }),
-            Err(error) => {
-                log::warn!("signals will not unmount: statx '{}': {error}", mountpoint.display());
-                None
-            }
-        });
+        let place = mountpoint.and_then(|mountpoint| Place::find(mountpoint.path().to_owned(), id, &device));
         let known = place.as_ref().map(|place| place.id.device());
         union.mounted(known.or_else(|| mount::served_by(&device)));
         let mut live = Self { session: None, place };
@@ -211,10 +231,10 @@ impl Live {
 impl Drop for Live {
     /// Leaves no dead mount behind: after an error, or when the connection was aborted and not unmounted.
     fn drop(&mut self) {
-        let Some(place) = self.place.take().filter(Place::is_ours) else {
-            return;
-        };
-        if let Err(error) = mount::unmount_apart(&place.mountpoint, true, LAST_MOMENTS) {
+        let Some(place) = self.place.take() else { return };
+        if let Some(mounted) = place.mounted()
+            && let Err(error) = mounted.unmount_apart(true, LAST_MOMENTS)
+        {
             log::warn!("umount '{}': {error}", place.mountpoint.display());
         }
     }
@@ -230,24 +250,28 @@ fn check_passthrough(wanted: bool) -> Result<(), SetupError> {
 }
 
 /// Checks and resolves the mountpoint. `None`: it is a connection that was mounted by somebody else.
-fn checked_mountpoint(mountpoint: &Path) -> Result<Option<PathBuf>, SetupError> {
+fn checked_mountpoint(mountpoint: &Path) -> Result<Option<Mountpoint>, SetupError> {
     if mount::inherited_device(mountpoint).is_some() {
         return Ok(None);
     }
-    let problem = |error: io::Error| {
+    let opened = Mountpoint::open(mountpoint).and_then(|opened| {
+        // What is mounted there may not answer any more.
+        rustix::fs::fstat(opened.dir())?;
+        Ok(opened)
+    });
+    opened.map(Some).map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "create it first: mkdir -p MNT",
             io::ErrorKind::NotConnected => "unmount what is left there: unionfuse umount MNT",
+            io::ErrorKind::NotADirectory => "give a directory to mount on",
             _ => "",
         };
-        SetupError::new("mountpoint", Some(mountpoint), format_args!("stat: {error}"), remedy)
-    };
-    let resolved = mountpoint.canonicalize().map_err(problem)?;
-    if !resolved.metadata().map_err(problem)?.is_dir() {
-        let remedy = "give a directory to mount on";
-        return Err(SetupError::new("mountpoint", Some(mountpoint), "not a directory", remedy));
-    }
-    Ok(Some(resolved))
+        let problem = match error.kind() {
+            io::ErrorKind::NotADirectory => "not a directory".to_owned(),
+            _ => format!("open: {error}"),
+        };
+        SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
+    })
 }
 
 fn mount_failed(mountpoint: &Path, error: &MountError) -> SetupError {
@@ -267,8 +291,8 @@ pub fn umount(mountpoint: &Path, lazy: bool) -> ExitCode {
 
 /// Changes the flags of a mounted union. Errors are printed on stderr.
 pub fn remount(mountpoint: &Path, flags: MountFlags) -> ExitCode {
-    let remounted = mounted_union(mountpoint).and_then(|(place, _)| {
-        mount::remount(&place, flags).map_err(|error| {
+    let remounted = mounted_union(mountpoint).and_then(|(mounted, _)| {
+        mounted.remount(flags).map_err(|error| {
             let remedy = match error.kind() {
                 io::ErrorKind::ResourceBusy => {
                     "files are open for writing: 'fuser -vm MNT' lists who has them"
@@ -288,14 +312,15 @@ pub fn remount(mountpoint: &Path, flags: MountFlags) -> ExitCode {
     }
 }
 
-/// The absolute path of a mountpoint, when a union is mounted there, and its line of the mount table.
-fn mounted_union(mountpoint: &Path) -> Result<(PathBuf, Option<MountEntry>), SetupError> {
+/// The union that is mounted somewhere, and its line of the mount table.
+fn mounted_union(mountpoint: &Path) -> Result<(Mounted, Option<MountEntry>), SetupError> {
     let failed = |problem: &dyn fmt::Display, remedy: &str| {
         SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
     };
-    let place = mount::resolve_mountpoint(mountpoint).map_err(|error| failed(&error, ""))?;
-    match mount::mount_at(&place) {
-        Ok(Some(entry)) if entry.is_union() => Ok((place, Some(entry))),
+    let mounted = mount::resolve_mountpoint(mountpoint).and_then(|path| Mounted::at(&path));
+    let mounted = mounted.map_err(|error| failed(&error, ""))?;
+    match mounted.entry() {
+        Ok(Some(entry)) if entry.is_union() => Ok((mounted, Some(entry))),
         Ok(Some(entry)) => {
             let problem =
                 format!("a filesystem of type {} is mounted there, not a union", entry.fs_type.display());
@@ -304,16 +329,16 @@ fn mounted_union(mountpoint: &Path) -> Result<(PathBuf, Option<MountEntry>), Set
         Ok(None) => Err(failed(&"nothing is mounted there", "findmnt -t fuse.unionfuse lists the unions")),
         Err(error) => {
             log::debug!("the mount table cannot be read: {error}");
-            Ok((place, None))
+            Ok((mounted, None))
         }
     }
 }
 
 fn try_umount(mountpoint: &Path, lazy: bool) -> Result<(), SetupError> {
-    let (place, entry) = mounted_union(mountpoint)?;
+    let (mounted, entry) = mounted_union(mountpoint)?;
     // Of what is detached nobody knows when it ends.
     let served = entry.filter(|_| !lazy).map(|entry| (entry.device, Servers::of(entry.device.1)));
-    mount::unmount(&place, lazy).map_err(|error| {
+    mounted.unmount(lazy).map_err(|error| {
         // fusermount3 has no error numbers, only words.
         let said = error.to_string();
         let remedy = if error.kind() == io::ErrorKind::ResourceBusy || said.contains("busy") {

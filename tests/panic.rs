@@ -19,7 +19,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use unionfuse::Union;
 use unionfuse::config::{Durability, MountFlags, SessionConfig, UnionConfig};
 use unionfuse::fuse::Session;
-use unionfuse::sys::mount::{FuseMountOptions, mount_fuse};
+use unionfuse::sys::mount::{FuseMountOptions, MountError, Mountpoint, mount_fuse};
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use store::{Watch, Watched};
@@ -123,8 +123,11 @@ impl Served {
         let area = Area::new();
         let options = FuseMountOptions { source: "panic".into(), flags: MountFlags::default() };
         let union = area.union();
-        let device = match mount_fuse(&area.path("mnt"), &options) {
-            Ok(device) => device,
+        let device = match Mountpoint::open(&area.path("mnt"))
+            .map_err(MountError::Kernel)
+            .and_then(|place| mount_fuse(&place, &options))
+        {
+            Ok((device, _)) => device,
             Err(error) => {
                 eprintln!("SKIPPED: {name}: {error}");
                 return None;

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::{EXIT_SYSTEM, Place};
-use crate::sys::{limits, mount};
+use crate::sys::limits;
 
 /// From the first signal to the end of the process, whatever hangs.
 const GRACE: Duration = Duration::from_secs(5);
@@ -74,19 +74,19 @@ fn end(unmounted: &AtomicBool) -> ! {
 /// Whether the mount is gone from the tree.
 fn flush_and_unmount(place: &Place) -> bool {
     let path = &place.mountpoint;
-    if !place.is_ours() {
+    let Some(mounted) = place.mounted() else {
         log::warn!("'{}' is no longer our mount; not unmounting", path.display());
         return false;
-    }
+    };
     // Writes back what the kernel still holds, while the workers serve.
-    if let Err(error) = mount::flush_apart(path, FLUSH) {
+    if let Err(error) = mounted.flush_apart(FLUSH) {
         log::warn!("flush '{}': {error}", path.display());
     }
-    let Err(busy) = mount::unmount_apart(path, false, UNMOUNT) else {
+    let Err(busy) = mounted.unmount_apart(false, UNMOUNT) else {
         return true;
     };
     log::info!("umount '{}': {busy}; detaching it", path.display());
-    match mount::unmount_apart(path, true, UNMOUNT) {
+    match mounted.unmount_apart(true, UNMOUNT) {
         Ok(()) => true,
         Err(error) => {
             log::error!("umount '{}': {error}", path.display());

@@ -36,9 +36,9 @@ pub(super) const FUSE_MAGIC: u64 = 0x6573_5546;
 pub fn stack(
     store: &Arc<dyn Store>,
     config: &UnionConfig,
-    mountpoint: Option<&Path>,
+    mountpoint: Option<&sys::mount::Mountpoint>,
 ) -> Result<Stack, SetupError> {
-    let mountpoint = mountpoint.map(Mountpoint::find).transpose()?;
+    let mountpoint = mountpoint.map(Mountpoint::of).transpose()?;
     let mut filesystems = Vec::new();
     let mut lower_dirs = Vec::with_capacity(config.lowers.len());
     for path in &config.lowers {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::stack::Covered;
 use crate::error::SetupError;
-use crate::sys::{self, At};
+use crate::sys::{self, At, mount};
 use crate::types::Stat;
 
 pub(super) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
@@ -52,14 +52,13 @@ pub(super) struct Mountpoint {
 }
 
 impl Mountpoint {
-    pub(super) fn find(path: &Path) -> Result<Self, SetupError> {
-        let opened = Opened::directory("mountpoint", path)?;
-        let name = std::fs::canonicalize(path)
-            .ok()
-            .and_then(|path| path.file_name().map(OsStr::to_owned))
-            .unwrap_or_default();
+    pub(super) fn of(mountpoint: &mount::Mountpoint) -> Result<Self, SetupError> {
+        let failed =
+            |error: std::io::Error| SetupError::new("mountpoint", Some(mountpoint.path()), error, "");
+        let fd = mountpoint.dir().try_clone_to_owned().map_err(failed)?;
+        let name = mountpoint.path().file_name().map(OsStr::to_owned).unwrap_or_default();
         let mut above: Vec<(u64, u64)> = Vec::new();
-        let mut at = Self::parent_of(opened.fd.as_fd());
+        let mut at = Self::parent_of(fd.as_fd());
         while let Some((fd, stat)) = at {
             let id = (stat.dev, stat.ino);
             if above.last() == Some(&id) {
@@ -69,7 +68,7 @@ impl Mountpoint {
             at = Self::parent_of(fd.as_fd());
         }
         let parent = above.first().map_or(0, |&(_, ino)| ino);
-        Ok(Self { fd: Arc::new(opened.fd), name, parent, above })
+        Ok(Self { fd: Arc::new(fd), name, parent, above })
     }
 
     pub(super) fn parent_of(fd: BorrowedFd<'_>) -> Option<(OwnedFd, Stat)> {

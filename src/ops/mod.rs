@@ -28,7 +28,6 @@ mod writeback;
 mod xattr;
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -125,7 +124,10 @@ impl Union {
     ///
     /// # Errors
     /// Names the option, the path and the remedy. Nothing was created then.
-    pub fn open(config: &UnionConfig, mountpoint: Option<&Path>) -> Result<Self, SetupError> {
+    pub fn open(
+        config: &UnionConfig,
+        mountpoint: Option<&sys::mount::Mountpoint>,
+    ) -> Result<Self, SetupError> {
         Self::open_on(Arc::new(Disk), config, mountpoint)
     }
 
@@ -136,7 +138,7 @@ impl Union {
     pub fn open_on(
         store: Arc<dyn Store>,
         config: &UnionConfig,
-        mountpoint: Option<&Path>,
+        mountpoint: Option<&sys::mount::Mountpoint>,
     ) -> Result<Self, SetupError> {
         let stack = open::stack(&store, config, mountpoint)?;
         let budget = Budget::of_process();

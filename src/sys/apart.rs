@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -13,20 +14,26 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use rustix::time::Timespec;
 
-/// Runs `calls` in a child that has no descriptor of ours, and waits for its end, but not longer than `patience`.
+/// Runs `calls` in a child that has no descriptor of ours, and `dir` as its working directory; waits for its end, but not
+/// longer than `patience`.
 ///
 /// `calls` may make system calls and nothing else: other threads may have held locks (of the allocator, say) at the moment of
 /// the fork, which nobody will release in the child.
 ///
 /// # Errors
 /// That of `calls`; `ETIMEDOUT` when patience ended, and the child was sent SIGKILL; those of fork(2).
-pub fn run(patience: Duration, calls: impl FnOnce() -> Result<(), Errno>) -> io::Result<()> {
+pub fn run(
+    dir: BorrowedFd<'_>,
+    patience: Duration,
+    calls: impl FnOnce() -> Result<(), Errno>,
+) -> io::Result<()> {
     // SAFETY: the child makes system calls only, as the caller promises, and ends without unwinding or running handlers.
     let child = match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
         0 => unsafe {
+            let entered = rustix::process::fchdir(dir);
             libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
-            let errno = calls().err().map_or(0, Errno::raw_os_error);
+            let errno = entered.and_then(|()| calls()).err().map_or(0, Errno::raw_os_error);
             libc::_exit(errno)
         },
         pid => Pid::from_raw(pid).ok_or(Errno::CHILD)?,

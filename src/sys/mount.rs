@@ -2,28 +2,28 @@
 #![allow(unsafe_code)]
 
 mod connection;
+mod direct;
 mod fusermount;
+mod mounted;
 mod servers;
 mod table;
 
-use std::ffi::{CString, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 
 pub use connection::{Connection, served_by};
+pub use mounted::Mounted;
 pub use servers::Servers;
-pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mount_at, mountpoint_of};
+pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mountpoint_of};
 
-use super::apart;
 use super::creds::in_initial_user_namespace;
 use super::process::is_root;
 use crate::config::MountFlags;
@@ -104,22 +104,62 @@ pub fn check_available() -> Result<(), MountError> {
     }
 }
 
-/// Mounts on `mountpoint` and returns the connection. `mountpoint` may be `/dev/fd/N`, see [`inherited_device`].
+/// A directory to mount on: as it was found when it was looked at first.
+#[derive(Debug)]
+pub struct Mountpoint {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Mountpoint {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// Those of open(2); `ENOTDIR`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(path, flags, Mode::empty())?;
+        // One that has lost its name has a path that leads nowhere, and cannot be mounted on.
+        let path = PathBuf::from(super::namei::path_of(dir.as_fd()).map_err(|error| error.errno())?);
+        Ok(Self { dir, path })
+    }
+
+    /// Where it was then, without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// Mounts on a directory. Returns the connection, and what was mounted, where that can be told.
 ///
 /// # Errors
 /// See [`MountError`].
-pub fn mount_fuse(mountpoint: &Path, options: &FuseMountOptions) -> Result<OwnedFd, MountError> {
-    if let Some(number) = inherited_device(mountpoint) {
-        return adopt(number).map_err(|error| MountError::Inherited(number, error));
-    }
+pub fn mount_fuse(
+    mountpoint: &Mountpoint,
+    options: &FuseMountOptions,
+) -> Result<(OwnedFd, Option<MountId>), MountError> {
     let options = Resolved::new(options);
-    match mount_directly(mountpoint, &options) {
+    match direct::mount(mountpoint.dir(), &options) {
         Err(error) if error.is_lack_of_rights() => match fusermount::program() {
-            Some(program) => fusermount::mount(&program, mountpoint, &options),
+            // It looks for itself whether its user may mount there, and is at that place then.
+            Some(program) => Ok((fusermount::mount(&program, mountpoint.path(), &options)?, None)),
             None => Err(MountError::NoFusermount(Box::new(error))),
         },
         other => other,
     }
+}
+
+/// The connection that somebody else has mounted, see [`inherited_device`].
+///
+/// # Errors
+/// [`MountError::Inherited`].
+pub fn adopt_device(number: RawFd) -> Result<OwnedFd, MountError> {
+    adopt(number).map_err(|error| MountError::Inherited(number, error))
 }
 
 /// The options with every default decided.
@@ -165,31 +205,6 @@ fn open_device() -> Result<OwnedFd, MountError> {
     opened.map(OwnedFd::from).map_err(MountError::Device)
 }
 
-fn mount_directly(mountpoint: &Path, options: &Resolved<'_>) -> Result<OwnedFd, MountError> {
-    let device = open_device()?;
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let allow_other = if options.allow_other { ",allow_other" } else { "" };
-    let data = format!(
-        "fd={},rootmode={:o},user_id={uid},group_id={gid},default_permissions{allow_other}",
-        device.as_raw_fd(),
-        libc::S_IFDIR,
-    );
-    let data = CString::new(data).map_err(|error| MountError::Kernel(error.into()))?;
-    rustix::mount::mount(options.source, mountpoint, FS_TYPE, options.kernel_flags(), data.as_c_str())
-        .map_err(|errno| MountError::Kernel(errno.into()))?;
-    Ok(device)
-}
-
-/// Changes the flags of the mount on `mountpoint`; the daemon need not know.
-///
-/// # Errors
-/// Those of mount(2): `EPERM` for users, `EBUSY` for read-only while files are open for writing.
-pub fn remount(mountpoint: &Path, flags: MountFlags) -> io::Result<()> {
-    let options = FuseMountOptions { source: OsString::new(), flags };
-    let flags = Resolved::new(&options).kernel_flags();
-    Ok(rustix::mount::mount_remount(mountpoint, flags, c"")?)
-}
-
 /// The N of a mountpoint `/dev/fd/N`: mount.fuse3 with `drop_privileges` has mounted already and hands the connection over
 /// as that descriptor (mount.fuse3(8)).
 pub fn inherited_device(mountpoint: &Path) -> Option<RawFd> {
@@ -211,17 +226,6 @@ fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
-/// Unmounts what is mounted on `mountpoint`; `lazy` detaches it even when it is busy. Users go through fusermount3.
-///
-/// # Errors
-/// Those of umount2(2), or what fusermount3 says.
-pub fn unmount(mountpoint: &Path, lazy: bool) -> io::Result<()> {
-    match rustix::mount::unmount(mountpoint, unmount_flags(lazy)) {
-        Err(Errno::PERM) => unmount_by_helper(mountpoint, lazy),
-        other => Ok(other?),
-    }
-}
-
 fn unmount_flags(lazy: bool) -> UnmountFlags {
     UnmountFlags::NOFOLLOW | if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() }
 }
@@ -237,6 +241,8 @@ fn unmount_by_helper(mountpoint: &Path, lazy: bool) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MountId {
     id: u64,
+    /// That of the mount table, which is given to another mount when this one is gone.
+    number: u64,
     device: (u32, u32),
 }
 
@@ -246,41 +252,40 @@ impl MountId {
     /// # Errors
     /// Those of statx(2).
     pub fn of(path: &Path) -> io::Result<Self> {
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW;
+        Ok(Self::ask(CWD, path.as_os_str(), AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The mount that a name in a directory leads to.
+    ///
+    /// # Errors
+    /// Those of statx(2).
+    pub fn of_name(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Self> {
+        Ok(Self::ask(dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// The mount that a file is open in.
+    ///
+    /// # Errors
+    /// Those of statx(2).
+    pub fn of_descriptor(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+        Self::ask(fd, OsStr::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    fn ask(dir: BorrowedFd<'_>, name: &OsStr, flags: AtFlags) -> Result<Self, Errno> {
+        let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let number = rustix::fs::statx(dir, name, flags, StatxFlags::MNT_ID)?;
         // Older kernels ignore the first and answer the second.
-        let stat = rustix::fs::statx(CWD, path, flags, STATX_MNT_ID_UNIQUE | StatxFlags::MNT_ID)?;
-        Ok(Self { id: stat.stx_mnt_id, device: (stat.stx_dev_major, stat.stx_dev_minor) })
+        let stat = rustix::fs::statx(dir, name, flags, STATX_MNT_ID_UNIQUE | StatxFlags::MNT_ID)?;
+        Ok(Self {
+            id: stat.stx_mnt_id,
+            number: number.stx_mnt_id,
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+        })
     }
 
     /// The device number of what is mounted there.
     pub fn device(&self) -> (u32, u32) {
         self.device
-    }
-}
-
-/// Writes everything cached for the filesystem mounted on `mountpoint` back to it, for the daemon that serves it meanwhile.
-///
-/// # Errors
-/// Those of open(2) and syncfs(2); `ETIMEDOUT`.
-pub fn flush_apart(mountpoint: &Path, patience: Duration) -> io::Result<()> {
-    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
-    apart::run(patience, || {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = rustix::fs::open(path.as_c_str(), flags, Mode::empty())?;
-        rustix::fs::syncfs(&opened)
-    })
-}
-
-/// [`unmount`], for the daemon that serves what is mounted there: the last unmounting of a filesystem waits until everything
-/// cached is written back to it.
-///
-/// # Errors
-/// As [`unmount`]; `ETIMEDOUT`.
-pub fn unmount_apart(mountpoint: &Path, lazy: bool, patience: Duration) -> io::Result<()> {
-    let path = CString::new(mountpoint.as_os_str().as_bytes())?;
-    match apart::run(patience, || rustix::mount::unmount(path.as_c_str(), unmount_flags(lazy))) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => unmount_by_helper(mountpoint, lazy),
-        other => other,
     }
 }
 

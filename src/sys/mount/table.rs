@@ -28,12 +28,12 @@ impl MountEntry {
     }
 }
 
-/// The top-most mount on exactly this absolute path, if there is one.
+/// The mount with this number, if it is on exactly this absolute path.
 ///
 /// # Errors
 /// Those of reading `/proc/self/mountinfo`.
-pub fn mount_at(path: &Path) -> io::Result<Option<MountEntry>> {
-    Ok(find(&std::fs::read("/proc/self/mountinfo")?, path))
+pub(super) fn mount_at(path: &Path, number: u64) -> io::Result<Option<MountEntry>> {
+    Ok(find(&std::fs::read("/proc/self/mountinfo")?, path, number))
 }
 
 /// Whether a filesystem is mounted anywhere, as far as this mount namespace shows.
@@ -92,8 +92,10 @@ fn kernel_overlay(line: &[u8]) -> Option<KernelOverlay> {
     Some(KernelOverlay { mountpoint, dirs: [value(b"upperdir=")?, value(b"workdir=")?] })
 }
 
-fn find(table: &[u8], path: &Path) -> Option<MountEntry> {
-    let mut lines = table.split(|byte| *byte == b'\n').rev().filter_map(entry);
+fn find(table: &[u8], path: &Path, number: u64) -> Option<MountEntry> {
+    let number = number.to_string();
+    let is_it = |line: &&[u8]| line.split(|byte| *byte == b' ').next() == Some(number.as_bytes());
+    let mut lines = table.split(|byte| *byte == b'\n').filter(is_it).filter_map(entry);
     lines.find_map(|(mountpoint, entry)| (mountpoint == path.as_os_str()).then_some(entry))
 }
 
@@ -145,17 +147,17 @@ mod tests {
 ";
 
     #[test]
-    fn the_last_mount_on_a_path_counts() {
-        let found = find(TABLE, Path::new("/mnt/a b")).unwrap();
+    fn the_mount_of_that_number_counts() {
+        let found = find(TABLE, Path::new("/mnt/a b"), 41).unwrap();
         assert_eq!((found.fs_type.to_str(), found.source.to_str()), (Some("tmpfs"), Some("none")));
         assert_eq!(found.device, (0, 34));
-        assert_eq!(find(TABLE, Path::new("/mnt")), None);
+        assert_eq!(find(TABLE, Path::new("/mnt"), 22), None);
+        assert_eq!(find(TABLE, Path::new("/mnt/a b"), 4), None);
     }
 
     #[test]
     fn optional_fields_are_skipped_and_names_decoded() {
-        let first_two: Vec<u8> = TABLE.split_inclusive(|b| *b == b'\n').take(2).flatten().copied().collect();
-        let found = find(&first_two, Path::new("/mnt/a b")).unwrap();
+        let found = find(TABLE, Path::new("/mnt/a b"), 40).unwrap();
         assert_eq!(
             (found.fs_type.to_str(), found.source.to_str()),
             (Some("fuse.unionfuse"), Some(r"my\src"))
