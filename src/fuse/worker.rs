@@ -2,6 +2,7 @@
 //! plain user's thread cannot leave that class any more, nor can those that it starts (sched(7)).
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -23,7 +24,9 @@ impl Worker {
         let (jobs, waiting) = mpsc::channel();
         let body = move || {
             waiting.iter().for_each(|Job { work, done }| {
-                work();
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    log::error!("a bug: long work has panicked");
+                }
                 // It is waited for.
                 done.send(()).ok();
             });
@@ -36,9 +39,9 @@ impl Worker {
     pub(super) fn run(&self, work: Work) {
         let (done, ended) = mpsc::channel();
         match self.jobs.send(Job { work, done }) {
-            // Disconnected when the work has panicked, which whoever waits for its outcome notices.
+            // Work that has panicked has no outcome, which whoever waits for that notices.
             Ok(()) => ended.recv().unwrap_or_default(),
-            // That has happened before.
+            // The thread is gone.
             Err(mpsc::SendError(Job { work, .. })) => work(),
         }
     }

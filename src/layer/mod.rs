@@ -4,6 +4,7 @@ pub mod claim;
 pub mod copy_data;
 pub mod dir;
 pub mod fd_cache;
+pub mod made;
 pub mod marker;
 pub mod mode_record;
 pub mod open;

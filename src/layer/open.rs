@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::claim::{Claim, Stage};
 use super::dir::RealDir;
+use super::made::Made;
 use super::marker::MarkNamespace;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::origin::{self, HandleDecoder};
@@ -213,7 +214,7 @@ fn is_denied(path: &Path, opened: &Opened) -> Result<bool, SetupError> {
 pub(super) struct WorkPlace {
     pub(super) staging: Staging,
     pub(super) format: Format,
-    pub(super) made: Vec<PathBuf>,
+    pub(super) made: Vec<Made>,
     pub(super) work: Option<RealId>,
     pub(super) claim: Option<Claim>,
 }
@@ -232,7 +233,7 @@ fn prepare_work(
     let mut full = false;
     for candidate in workdir::candidates(config, path)? {
         let prepared = candidate
-            .open(path, opened)
+            .open(&**store, path, opened)
             .and_then(|work| prepare_in(store, config, upper, (work, lowers), stage));
         match prepared {
             Ok(place) => return Ok(place),
@@ -266,16 +267,15 @@ fn prepare_in(
     (work, lowers): (WorkDir, &[(&PathBuf, Opened)]),
     stage: Stage,
 ) -> Result<WorkPlace, Unfit> {
-    let made = work.made();
     let claimed = check_kernel_overlays("workdir", &work.path, work.id)
         .and_then(|()| check_lowers(&work, lowers))
         .and_then(|()| claim("workdir", upper, Some(&work), stage));
     let claim = claimed.map_err(|error| {
-        work.undo_made();
+        work.undo_made(&**store);
         Unfit::Refused(error)
     })?;
     let id = work.id;
-    let (format, staging) = work.set_up(store, config, upper.1)?;
+    let (format, staging, made) = work.set_up(store, config, upper.1)?;
     Ok(WorkPlace { staging, format, made, work: Some(id), claim: Some(claim) })
 }
 

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::claim::Claim;
 use super::dir::RealDir;
+use super::made::Made;
 use super::marker::MarkNamespace;
 use super::origin::HandleDecoder;
 use super::staging::Staging;
@@ -159,7 +160,7 @@ pub struct Upper {
     /// How marks are written.
     pub format: super::probe::Format,
     /// Directories that were made for this mount: the work directory, or what is in it.
-    pub made: Vec<PathBuf>,
+    pub made: Vec<Made>,
     /// The workdir, which no union shows, wherever it lies.
     pub work: Option<RealId>,
     /// Tells other mounts that upperdir and workdir are in use.

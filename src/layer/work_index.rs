@@ -1,10 +1,13 @@
 //! The index of a workdir: opened, and known by its upperdir.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::fs::RenameFlags;
+
+use super::made;
 use super::marker::MarkNamespace;
 use super::open::FUSE_MAGIC;
 use super::opened::Opened;
@@ -39,7 +42,7 @@ pub(super) fn open(
         return Ok(index);
     }
     if claimed.is_some() && is_used(store, index.as_fd()).map_err(unfit)? {
-        put_aside(workdir).map_err(Unfit::Refused)?;
+        put_aside(store, workdir).map_err(Unfit::Refused)?;
         index = make()?;
     }
     store.set_xattr(At::this(index.as_fd()), &mark, &owner, 0).map_err(unfit)?;
@@ -47,20 +50,15 @@ pub(super) fn open(
 }
 
 /// An upperdir that was made anew at the same place is to work without ado, but it may also be the old one, restored.
-fn put_aside(workdir: &WorkDir) -> Result<(), SetupError> {
-    let index = workdir.path.join(INDEX);
+fn put_aside(store: &dyn Store, workdir: &WorkDir) -> Result<(), SetupError> {
     let problem = "its index is that of another upperdir";
     if !workdir.chosen {
-        let remedy =
-            format!("name the workdir that was used with this upperdir, or remove '{}'", index.display());
+        let remedy = format!("name the workdir that was used with this upperdir, or remove '{INDEX}' in it");
         return Err(SetupError::new("workdir", Some(&workdir.path), problem, remedy));
     }
-    let aside = workdir.path.join(OLD_INDEX);
-    let removed = match std::fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    removed.and_then(|()| std::fs::rename(&index, &aside)).map_err(|error| {
+    let [index, aside] = [INDEX, OLD_INDEX].map(|name| At::new(workdir.fd.as_fd(), OsStr::new(name)));
+    let removed = made::remove_tree(store, aside);
+    removed.and_then(|()| store.rename(index, aside, RenameFlags::NOREPLACE)).map_err(|error| {
         SetupError::new("workdir", Some(&workdir.path), format!("{problem}: rename: {error}"), "remove it")
     })?;
     log::warn!("workdir '{}': {problem}; it is kept as '{OLD_INDEX}'", workdir.path.display());

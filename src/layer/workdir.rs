@@ -4,13 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::made::{self, Made};
 use super::mode_record;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::probe::{self, Format};
@@ -37,7 +37,7 @@ pub(super) struct WorkDir {
     pub(super) path: PathBuf,
     pub(super) fd: OwnedFd,
     pub(super) id: RealId,
-    created: bool,
+    created: Option<Made>,
     /// Whether it was chosen for the user.
     pub(super) chosen: bool,
 }
@@ -88,20 +88,24 @@ pub(super) fn candidates(config: &UnionConfig, upper: &Path) -> Result<Vec<Candi
 
 impl Candidate {
     /// Opens it, and makes it if it was chosen.
-    pub(super) fn open(&self, upper_path: &Path, upper: &Opened) -> Result<WorkDir, Unfit> {
+    pub(super) fn open(
+        &self,
+        store: &dyn Store,
+        upper_path: &Path,
+        upper: &Opened,
+    ) -> Result<WorkDir, Unfit> {
         if !self.chosen {
             return WorkDir::given(&self.path, upper_path, upper).map_err(Unfit::Refused);
         }
-        let mount = MountId::of(&std::fs::canonicalize(upper_path).unwrap_or_default()).ok();
-        let work = WorkDir::make(&self.path, upper, mount).map_err(|error| {
-            let errno = Errno::from_io_error(&error);
-            let remedy =
-                errno.and_then(remedy_for_writing).unwrap_or("name one on the same filesystem with --work");
+        let mount = MountId::of_descriptor(upper.fd.as_fd()).ok();
+        let work = WorkDir::make(store, &self.path, upper, mount).map_err(|error| {
+            let errno = error.errno();
+            let remedy = remedy_for_writing(errno).unwrap_or("name one on the same filesystem with --work");
             let problem = format!("no work directory can be made: {error}");
-            let unfit = if errno.is_some_and(probe::is_full) { Unfit::Full } else { Unfit::Here };
+            let unfit = if probe::is_full(errno) { Unfit::Full } else { Unfit::Here };
             unfit(SetupError::new("upperdir", Some(upper_path), problem, remedy))
         })?;
-        let target = if work.created { NOTICE } else { module_path!() };
+        let target = if work.created.is_some() { NOTICE } else { module_path!() };
         log::info!(target: target, "work directory: {}", self.path.display());
         Ok(work)
     }
@@ -141,63 +145,60 @@ impl WorkDir {
             }
         }
         let id = opened.stat.real_id();
-        Ok(Self { path: path.to_path_buf(), fd: opened.fd, id, created: false, chosen: false })
+        Ok(Self { path: path.to_path_buf(), fd: opened.fd, id, created: None, chosen: false })
     }
 
     /// `mount` is that of the upperdir: what is renamed must stay in one, which its filesystem does not tell (bind mounts).
-    fn make(path: &Path, upper: &Opened, mount: Option<MountId>) -> Result<Self, std::io::Error> {
-        let created = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+    fn make(store: &dyn Store, path: &Path, upper: &Opened, mount: Option<MountId>) -> sys::Result<Self> {
+        let (parent, name) = made::parent_of(path)?;
+        let at = At::new(parent.as_fd(), &name);
+        let created = match store.mkdir(at, 0o700) {
             Ok(()) => true,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+            Err(error) if error.errno() == Errno::EXIST => false,
             Err(error) => return Err(error),
         };
         // Where others may write, what is there already may be a trap: all that lies in a work directory is removed.
         let owners = [upper.stat.uid, rustix::process::geteuid().as_raw()];
         let is_ours = |stat: &Stat| created || (owners.contains(&stat.uid) && stat.mode & 0o022 == 0);
-        let is_elsewhere = || mount.is_some_and(|mount| MountId::of(path).is_ok_and(|id| id != mount));
-        let work = sys::namei::open_path(path, DIRECTORY | OFlags::NOFOLLOW)
-            .and_then(|fd| sys::namei::stat_fd(&fd).map(|stat| (fd, stat)))
-            .map_err(|error| std::io::Error::from(error.errno()))
-            .and_then(|(fd, stat)| match stat {
-                stat if stat.dev != upper.stat.dev || is_elsewhere() => {
-                    Err(std::io::Error::from(Errno::XDEV))
-                }
-                stat if !is_ours(&stat) => Err(std::io::Error::from(Errno::PERM)),
-                stat => Ok((fd, stat.real_id())),
-            });
+        let is_elsewhere = |fd: &OwnedFd| {
+            mount.is_some_and(|mount| MountId::of_descriptor(fd.as_fd()).is_ok_and(|id| id != mount))
+        };
+        let work = store.open(at, DIRECTORY, 0).and_then(|fd| {
+            let stat = store.stat_fd(fd.as_fd())?;
+            if stat.dev != upper.stat.dev || is_elsewhere(&fd) {
+                return Err(sys::Error::new("openat", Errno::XDEV));
+            }
+            if !is_ours(&stat) {
+                return Err(sys::Error::new("openat", Errno::PERM));
+            }
+            Ok((fd, stat.real_id()))
+        });
         match work {
-            Ok((fd, id)) => Ok(Self { path: path.to_path_buf(), fd, id, created, chosen: true }),
+            Ok((fd, id)) => {
+                let created = created.then(|| Made::new(parent, name));
+                Ok(Self { path: path.to_path_buf(), fd, id, created, chosen: true })
+            }
             Err(error) => {
                 if created {
-                    std::fs::remove_dir(path)?;
+                    store.rmdir(at)?;
                 }
                 Err(error)
             }
         }
     }
 
-    /// What is, or is about to be, made for this mount.
-    pub(super) fn made(&self) -> Vec<PathBuf> {
-        if self.created {
-            return vec![self.path.clone()];
-        }
-        let inner = [WORK, INDEX].map(|name| self.path.join(name));
-        inner.into_iter().filter(|path| path.symlink_metadata().is_err()).collect()
-    }
-
-    fn undo(made: &[PathBuf]) {
-        for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
-            if let Err(error) = std::fs::remove_dir_all(path) {
-                log::warn!("cannot remove {} again: {error}", path.display());
-            }
-        }
+    /// What is about to be made in it.
+    fn unmade(&self, store: &dyn Store) -> Vec<Made> {
+        let is_absent = |name: &&str| {
+            store.stat(At::new(self.fd.as_fd(), OsStr::new(name))).is_ok_and(|stat| stat.is_none())
+        };
+        let absent = [WORK, INDEX].into_iter().filter(is_absent);
+        absent.filter_map(|name| Some(Made::new(self.fd.try_clone().ok()?, name))).collect()
     }
 
     /// Takes back what was made to open it.
-    pub(super) fn undo_made(&self) {
-        if self.created {
-            Self::undo(std::slice::from_ref(&self.path));
-        }
+    pub(super) fn undo_made(&self, store: &dyn Store) {
+        self.created.iter().for_each(|made| made.undo(store));
     }
 
     /// Makes it ready; nothing is left made in it after an error.
@@ -206,22 +207,25 @@ impl WorkDir {
         store: &Arc<dyn Store>,
         config: &UnionConfig,
         upper: &Opened,
-    ) -> Result<(Format, Staging), Unfit> {
-        let made = self.made();
-        self.prepare(store, config, upper).inspect_err(|_| Self::undo(&made))
+    ) -> Result<(Format, Staging, Vec<Made>), Unfit> {
+        let unmade = if self.created.is_some() { Vec::new() } else { self.unmade(&**store) };
+        let prepared = self.prepare(store, config, upper);
+        let made: Vec<Made> = self.created.into_iter().chain(unmade).collect();
+        let (format, staging) = prepared.inspect_err(|_| made.iter().for_each(|made| made.undo(&**store)))?;
+        Ok((format, staging, made))
     }
 
     fn prepare(
-        self,
+        &self,
         store: &Arc<dyn Store>,
         config: &UnionConfig,
         upper: &Opened,
     ) -> Result<(Format, Staging), Unfit> {
-        self.check_features().map_err(Unfit::Refused)?;
         let work = make_dir(&**store, self.fd.as_fd(), WORK).map_err(|error| self.unfit(error))?;
+        self.check_features(&**store, work.as_fd()).map_err(Unfit::Refused)?;
         let (format, mut staging) = self.check(store, config, upper, work)?;
         if config.index && format.has_xattrs() {
-            let index = work_index::open(&self, &**store, &format, upper)?;
+            let index = work_index::open(self, &**store, &format, upper)?;
             staging = staging.with_index(index).map_err(|error| self.unfit(error))?;
         }
         if config.durability == Durability::Volatile {
@@ -316,16 +320,18 @@ impl WorkDir {
 
     /// A volatile mount that did not end in peace may have lost data the application believed safe
     /// (Documentation/filesystems/overlayfs.rst, "Volatile mount"). Of other features of overlays nobody knows what they mean.
-    fn check_features(&self) -> Result<(), SetupError> {
-        let features = self.path.join(WORK).join(INCOMPAT);
-        let Some(feature) = std::fs::read_dir(&features).ok().and_then(|mut all| all.next()) else {
+    fn check_features(&self, store: &dyn Store, work: BorrowedFd<'_>) -> Result<(), SetupError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let features = store
+            .open(At::new(work, OsStr::new(INCOMPAT)), flags, 0)
+            .and_then(|features| made::names_in(store, features.as_fd()));
+        let Some(name) = features.ok().and_then(|names| names.into_iter().next()) else {
             return Ok(());
         };
         let refused = |problem: String, remedy: String| {
             Err(SetupError::new("workdir", Some(&self.path), problem, remedy))
         };
-        let name = feature.map(|feature| feature.file_name()).unwrap_or_default();
-        let marker = features.join(&name);
+        let marker = self.path.join(WORK).join(INCOMPAT).join(&name);
         if name == VOLATILE {
             return refused(
                 "was last used by a volatile mount, so data may be lost".to_owned(),
@@ -351,9 +357,12 @@ pub(super) fn make_later(
 ) -> sys::Result<Workplace> {
     let mut errno = Errno::IO;
     for candidate in candidates(config, upper_path).unwrap_or_default() {
-        let made = candidate.open(upper_path, upper).and_then(|work| work.set_up(store, config, upper));
+        let made =
+            candidate.open(&**store, upper_path, upper).and_then(|work| work.set_up(store, config, upper));
         match made {
-            Ok((_, staging)) => return staging.into_workplace().ok_or(sys::Error::new("mkdirat", Errno::IO)),
+            Ok((_, staging, _)) => {
+                return staging.into_workplace().ok_or(sys::Error::new("mkdirat", Errno::IO));
+            }
             Err(unfit) => {
                 if matches!(unfit, Unfit::Full(_)) {
                     errno = Errno::NOSPC;

@@ -181,11 +181,7 @@ impl Union {
     /// Takes back what opening made: for when the union could not be mounted after all. Nothing was changed through it yet.
     pub fn undo_open(self) {
         let made = self.upper.as_ref().map_or(&[][..], |upper| &upper.made);
-        for path in made.iter().filter(|path| path.exists()) {
-            if let Err(error) = std::fs::remove_dir_all(path) {
-                log::warn!("cannot remove {} again: {error}", path.display());
-            }
-        }
+        made.iter().for_each(|made| made.undo(&*self.store));
     }
 
     /// Whom to tell of a node whose attributes have changed in passing: other ones than those that the operation in hand is known
