@@ -263,11 +263,12 @@ impl DirOpener {
             let parent_fd = self.open(&parent)?;
             let flags = OFlags::PATH | OFlags::DIRECTORY;
             match self.store.open(At::new(parent_fd.as_fd(), &name), flags, 0) {
-                Ok(fd) if !dir.layer.is_upper() || self.store.stat_fd(fd.as_fd())?.ino == dir.ino => {
+                Ok(fd) if self.is_it(dir, &fd)? => {
                     let fd = Arc::new(fd);
                     self.cache.insert(dir.key, fd.clone());
                     return Ok(fd);
                 }
+                Ok(_) if !dir.layer.is_upper() => return Err(Error::new("openat", Errno::STALE)),
                 Ok(_) => last = Errno::STALE,
                 Err(error)
                     if dir.layer.is_upper() && matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) =>
@@ -278,6 +279,14 @@ impl DirOpener {
             }
         }
         Err(Error::new("openat", last))
+    }
+
+    /// Whether what has the directory's name is the directory. Where a program serves a lowerdir, numbers may change by themselves.
+    fn is_it(&self, dir: &RealDir, opened: &OwnedFd) -> Result<bool> {
+        if !dir.layer.is_upper() && dir.layer.served {
+            return Ok(true);
+        }
+        Ok(self.store.stat_fd(opened.as_fd())?.ino == dir.ino)
     }
 
     /// Keeps a descriptor that was opened otherwise.

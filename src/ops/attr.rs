@@ -121,7 +121,7 @@ impl Union {
         let Some(size) = wanted.change.size else {
             // A copy-up of an entry would put back the times from before.
             let _times = node.times_change();
-            let place = self.place(node)?;
+            let place = self.held_place(node)?;
             let before = if wanted.steps() > 1 { Some(self.stat(node)?) } else { None };
             return self
                 .change_metadata(place.at(), wanted)

@@ -118,7 +118,7 @@ impl Union {
         to: Option<(&Link, &UpperDir)>,
         (extent, on_copy): (Extent, &OnCopy<'_>),
     ) -> Result<()> {
-        let source = self.place(node)?;
+        let source = self.held_place(node)?;
         let stat = self.stat(node)?;
         let staged = self.stage_copy(node, lower, &source, &stat, extent)?;
         on_copy(staged.at(), &stat)?;

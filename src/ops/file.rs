@@ -203,7 +203,7 @@ impl Union {
                 other => other?,
             },
         };
-        if place.lower.is_none() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
+        if place.can_be_mistaken() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
         let used = AtomicU32::new(self.clock.now());
@@ -231,7 +231,7 @@ impl Union {
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a
     /// file created read-only is still writable through the descriptor it was created with). The caller holds the gate.
     fn open_against_mode(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
-        let place = self.place(node)?;
+        let place = self.held_place(node)?;
         let at = place.at();
         let widening = Widening { this: at, found_at: at, bits: 0o600 };
         self.with_modes(&[widening], || self.open_uncached(node, write))

@@ -78,7 +78,7 @@ impl Union {
     }
 
     fn link_to(&self, node: &Node, dir: &UpperDir, name: &OsStr, over_whiteout: bool) -> Result<()> {
-        let place = self.place(node)?;
+        let place = self.held_place(node)?;
         if !over_whiteout {
             return Ok(self.store.link(place.at(), dir.at(name))?);
         }
@@ -132,7 +132,7 @@ impl Union {
                 })?;
             }
             None => {
-                let place = self.place(node)?;
+                let place = self.held_place(node)?;
                 self.despite_mode_of_dir(&dir, || Ok(self.store.link(place.at(), dir.at(name))?))?;
                 node.loses_lower_name();
             }

@@ -21,6 +21,8 @@ use crate::types::{Kind, RealId, Stat};
 /// How often a file that is renamed while we look at it is looked for again.
 const MOVES: usize = 16;
 
+const REPLACED: &str = "the file is not where it was left; was a layer changed from outside?";
+
 /// A file of a layer, ready for calls on it.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -28,6 +30,8 @@ pub(super) struct Place {
     name: Option<Arc<OsStr>>,
     /// Its identity, which another file at the same name does not have. `None`: cannot be mistaken.
     real: Option<RealId>,
+    /// Its kind: numbers are given again to what is made later.
+    kind: Kind,
     /// The directory whose changes can bring another file to the name.
     parent: Option<Arc<Node>>,
     /// The layer of a lower file; `None`: in the upperdir. The node may have been copied up since.
@@ -42,8 +46,13 @@ impl Place {
         }
     }
 
+    /// Whether another file may be under its name.
+    pub(super) fn can_be_mistaken(&self) -> bool {
+        self.real.is_some()
+    }
+
     pub(super) fn is_right(&self, stat: &Stat) -> bool {
-        self.real.is_none_or(|real| real == stat.real_id())
+        self.real.is_none_or(|real| real == stat.real_id() && self.kind == stat.kind())
     }
 }
 
@@ -62,11 +71,12 @@ impl Union {
     /// when the place is used, so check with [`Place::is_right`]. A file that is open is where its descriptor is, and no name
     /// has to be walked to.
     pub(super) fn place(&self, node: &Node) -> Result<Place> {
+        let kind = node.kind;
         if node.kind == Kind::File
             && let Some(file) = self.cached_file(node, false)
         {
             let (fd, lower) = (file.fd.clone(), file.lower.clone());
-            return Ok(Place { fd, name: None, real: None, parent: None, lower });
+            return Ok(Place { fd, name: None, real: None, kind, parent: None, lower });
         }
         let way = {
             let state = node.state.read();
@@ -90,11 +100,13 @@ impl Union {
         Ok(match way {
             Way::Dir(dir) => {
                 let lower = (!dir.layer().is_upper()).then(|| dir.layer().clone());
-                Place { fd: self.dirs.open(&dir)?, name: None, real: None, parent: None, lower }
+                Place { fd: self.dirs.open(&dir)?, name: None, real: None, kind, parent: None, lower }
             }
-            Way::Lower(LowerFile { dir, name, .. }) => {
+            Way::Lower(LowerFile { dir, name, real, .. }) => {
                 let lower = Some(dir.layer().clone());
-                Place { fd: self.dirs.open(&dir)?, name: Some(name), real: None, parent: None, lower }
+                // Where a program serves the layer, numbers may be another run's, or another moment's.
+                let real = (!dir.layer().served).then_some(real);
+                Place { fd: self.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
             }
             Way::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
@@ -103,23 +115,41 @@ impl Union {
                     fd: self.dirs.open(&dir)?,
                     name: Some(link.name),
                     real: Some(real),
+                    kind,
                     parent: Some(link.parent),
                     lower: None,
                 }
             }
             Way::Indexed(name) => {
                 let upper = self.upper.as_ref();
-                self.place_in(upper.and_then(|upper| upper.staging.index()), &name)?
+                self.place_in(upper.and_then(|upper| upper.staging.index()), &name, kind)?
             }
-            Way::Held(fd) => Place { fd, name: None, real: None, parent: None, lower: None },
-            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()?), &name)?,
+            Way::Held(fd) => Place { fd, name: None, real: None, kind, parent: None, lower: None },
+            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()?), &name, kind)?,
         })
     }
 
-    fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr) -> Result<Place> {
+    fn place_in(&self, dir: Option<std::os::fd::BorrowedFd<'_>>, name: &OsStr, kind: Kind) -> Result<Place> {
         let dir = dir.ok_or(Error::refused(Errno::STALE, "no index directory"))?;
         let fd = self.store.open(At::new(dir, OsStr::new(".")), rustix::fs::OFlags::PATH, 0)?;
-        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None, parent: None, lower: None })
+        Ok(Place { fd: Arc::new(fd), name: Some(name.into()), real: None, kind, parent: None, lower: None })
+    }
+
+    /// The node's file, held: whoever can write to the layer can put another one under its name, which the caller has no rights to.
+    /// To be called with the node's gate held, so that none of us does.
+    ///
+    /// # Errors
+    /// `ESTALE` when something else is under the name.
+    pub(super) fn held_place(&self, node: &Node) -> Result<Place> {
+        let place = self.place(node)?;
+        if place.name.is_none() || place.real.is_none() {
+            return Ok(place);
+        }
+        let held = self.store.open(place.at(), OFlags::PATH, 0)?;
+        if !place.is_right(&self.store.stat_fd(held.as_fd())?) {
+            return Err(Error::refused(Errno::STALE, REPLACED));
+        }
+        Ok(Place { fd: Arc::new(held), name: None, ..place })
     }
 
     /// Runs `look` on the node's file, again when the file moved meanwhile. `look` answers `None` when what it found is not
@@ -129,15 +159,14 @@ impl Union {
         node: &Node,
         mut look: impl FnMut(&Place) -> Result<Option<T>>,
     ) -> Result<T> {
-        let moved = "the file is not where it was left; was a layer changed from outside?";
-        let mut last = Error::refused(Errno::STALE, moved);
+        let mut last = Error::refused(Errno::STALE, REPLACED);
         for _ in 0..MOVES {
             let looked = self.place(node).and_then(|place| look(&place));
             match looked {
                 Ok(Some(found)) => return Ok(found),
-                Ok(None) => last = Error::refused(Errno::STALE, moved),
-                Err(error) if node.is_upper() && is_of_another_kind(error.errno()) => {
-                    last = Error::refused(Errno::STALE, moved);
+                Ok(None) => last = Error::refused(Errno::STALE, REPLACED),
+                Err(error) if is_of_another_kind(error.errno()) => {
+                    last = Error::refused(Errno::STALE, REPLACED);
                 }
                 Err(error) if node.is_upper() && is_of_another_file(error.errno()) => last = error,
                 Err(error) if error.errno() == Errno::ACCESS && self.may_change_modes() => {

@@ -114,7 +114,7 @@ impl Union {
         let _gates = locks::lock(&[&node]);
         let kept = (changed.is_ok() && is_recent(before)).then_some(before);
         if let Some(mtime) = told.heard().or(kept) {
-            match self.place(&node) {
+            match self.held_place(&node) {
                 Ok(place) => self.keep_time(place.at(), mtime),
                 Err(error) => log::warn!("time of modification of a file: {error}"),
             }

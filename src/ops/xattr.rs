@@ -99,7 +99,7 @@ impl Union {
         let value = self.stored_value(name, value)?;
         self.ensure_upper(&node, Extent::All)?;
         let _gates = locks::lock(&[&node]);
-        let place = self.place(&node)?;
+        let place = self.held_place(&node)?;
         let cleared = match name == ACCESS_ACL {
             true => self.clear_set_gid_before_acl(caller, &node)?,
             false => None,
@@ -133,7 +133,7 @@ impl Union {
         }
         self.ensure_upper(&node, Extent::All)?;
         let _gates = locks::lock(&[&node]);
-        let place = self.place(&node)?;
+        let place = self.held_place(&node)?;
         self.store.remove_xattr(place.at(), &on_disk)?;
         if name == DEFAULT_ACL {
             self.forget_default_acl(&node);
@@ -151,7 +151,7 @@ impl Union {
         {
             return Ok(None);
         }
-        let place = self.place(node)?;
+        let place = self.held_place(node)?;
         let mode = self.modes.shown(&stat) & 0o7777;
         self.change_mode(place.at(), mode & !libc::S_ISGID)?;
         Ok(Some(mode))

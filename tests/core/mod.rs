@@ -26,6 +26,7 @@ mod redirect;
 mod remove;
 mod rename;
 mod rename_dir;
+mod replaced;
 mod setup;
 mod tree_copy_up;
 mod unlinked;
