@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,6 +19,11 @@ use crate::sys::{At, Error, Result};
 use crate::types::RealId;
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+/// So many directories above are opened one by one, each to be found open by others.
+const ONE_BY_ONE: usize = 16;
+/// Bytes of a path that one call takes (`PATH_MAX`, with its end).
+const LONGEST_PATH: usize = 4000;
 
 /// How often a directory that moved while it was being opened is looked for again.
 const MOVES: usize = 128;
@@ -234,10 +240,61 @@ impl DirOpener {
             above = parent.parent();
             closed.push(parent);
         }
+        if closed.len() > ONE_BY_ONE && self.open_deep(&closed) {
+            return Ok(());
+        }
         while let Some(next) = closed.pop() {
             self.open_in_parent(&next)?;
         }
         Ok(())
+    }
+
+    /// Opens the first of directories that lie in each other, given from the inside, by as few calls as paths are long: a chain
+    /// deeper than descriptors are kept must not cost each request a call for each level. Whether that has worked; if not, opening
+    /// one by one tells why.
+    fn open_deep(&self, closed: &[Arc<RealDir>]) -> bool {
+        let Some((innermost, outermost)) = closed.first().zip(closed.last()) else { return false };
+        let mut base = match outermost.parent() {
+            Some(parent) => self.cache.get(parent.key),
+            None => None,
+        };
+        let mut path: Vec<u8> = Vec::new();
+        for dir in closed.iter().rev() {
+            let (parent, name) = match &*dir.place.read() {
+                Place::Held(fd) => {
+                    base = Some(fd.clone());
+                    continue;
+                }
+                Place::Child { parent, name } => (parent.clone(), name.clone()),
+                Place::Gone => return false,
+            };
+            if let Some(fd) = dir.layer.covered(parent.ino, &name) {
+                base = Some(fd);
+                path.clear();
+                continue;
+            }
+            if path.len() + name.len() >= LONGEST_PATH {
+                base = base.and_then(|base| self.open_below(&base, &path));
+                path.clear();
+            }
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name.as_bytes());
+        }
+        let opened =
+            base.and_then(|base| if path.is_empty() { Some(base) } else { self.open_below(&base, &path) });
+        match opened {
+            Some(fd) if self.is_it(innermost, &fd).unwrap_or(false) => {
+                self.cache.insert(innermost.key, fd);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn open_below(&self, base: &OwnedFd, path: &[u8]) -> Option<Arc<OwnedFd>> {
+        self.store.open_beneath(base.as_fd(), OsStr::from_bytes(path)).ok().map(Arc::new)
     }
 
     fn open_in_parent(&self, dir: &RealDir) -> Result<Arc<OwnedFd>> {

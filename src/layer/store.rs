@@ -22,6 +22,7 @@ use crate::types::{FsUsage, Kind, NewTime, Stat};
 #[allow(missing_docs, reason = "each method is the system call it is named after, documented in `sys`")]
 pub trait Store: Debug + Send + Sync {
     fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd>;
+    fn open_beneath(&self, dir: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd>;
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>>;
     fn stat_fd(&self, fd: BorrowedFd<'_>) -> Result<Stat>;
     fn read_link(&self, at: At<'_>) -> Result<OsString>;
@@ -92,6 +93,10 @@ fn with_a_descriptor<T>(open: impl Fn() -> Result<T>) -> Result<T> {
 impl Store for Disk {
     fn open(&self, at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         with_a_descriptor(|| sys::namei::open(at, flags, mode))
+    }
+
+    fn open_beneath(&self, dir: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+        with_a_descriptor(|| sys::namei::open_beneath(dir, path))
     }
 
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {

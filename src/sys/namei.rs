@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{
-    self, AtFlags, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+    self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT,
 };
 use rustix::io::Errno;
 
@@ -23,6 +24,16 @@ pub fn open(at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         fs::openat(at.dir, at.name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(mode))
     };
     opened.map_err(|errno| at.fail("openat", errno))
+}
+
+/// An `O_PATH` descriptor of a directory several levels below another one. No symlink is followed, and nothing leads out again.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.6.
+pub fn open_beneath(dir: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(dir, path, flags, Mode::empty(), resolve).map_err(|errno| Error::new("openat2", errno))
 }
 
 /// Opens a directory (or file) given by the user: relative to the current directory, symlinks followed.

@@ -1,8 +1,14 @@
 //! Few descriptors: neither directories nor open nor removed files may need one each.
 
 use std::process::Command;
+use std::sync::Arc;
 
-use super::harness::{errno, over};
+use unionfuse::layer::fd_cache;
+use unionfuse::types::{Kind, Name};
+
+use super::harness::{Bench, ROOT, errno, over};
+use super::layer::Layer;
+use super::store::{Fault, Faulty};
 
 /// Runs the ignored test `body` of this file with 128 descriptors, in a process of its own.
 #[test]
@@ -53,4 +59,41 @@ fn body() {
         bench.forget(node);
     }
     assert_eq!(bench.garbage(), Vec::<std::path::PathBuf>::new());
+}
+
+/// The bottom of a chain that is not open any more costs as many calls as its path has pages, not one for each level.
+#[test]
+fn a_deep_directory_is_opened_by_few_calls() {
+    const DEPTH: usize = 3000;
+    let mut bench = Bench::prepare(|[lower]: &[Layer; 1], _| {
+        lower.dir("low");
+    });
+    let store = Arc::new(Faulty::new());
+    bench.open_on(store.clone());
+    let mut node = bench.mkdir("top").unwrap().node;
+    let name = Name::new("deep".as_ref()).unwrap();
+    let mut made = vec![node];
+    for _ in 0..DEPTH {
+        node = errno(bench.raw().mkdir(ROOT, node, name, 0o755)).unwrap().attr.node;
+        made.push(node);
+    }
+    for _ in 0..2 {
+        fd_cache::release_all();
+        store.arm(Fault::None);
+        let found = errno(bench.raw().lookup(node, Name::new("nothing".as_ref()).unwrap()));
+        let calls = store.disarm();
+        assert!(found.unwrap().is_none());
+        assert!(calls.len() < 20, "{} calls for {DEPTH} levels", calls.len());
+        // A directory in the middle that was moved is found where it is.
+        bench.rename("top/deep", "moved").unwrap();
+        bench.rename("moved", "top/deep").unwrap();
+    }
+    let file = Name::new("f".as_ref()).unwrap();
+    let made_file = errno(bench.raw().mknod(ROOT, node, file, Kind::File, 0o600, 0)).unwrap().attr.node;
+    bench.write_node(made_file, 0, "deep").unwrap();
+    assert_eq!(bench.text_of(made_file).unwrap(), "deep");
+    bench.raw().forget(made_file, 1);
+    for node in made.into_iter().skip(1) {
+        bench.raw().forget(node, 1);
+    }
 }

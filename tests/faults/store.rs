@@ -141,6 +141,11 @@ impl Store for Faulty {
         Disk.open(at, flags, mode)
     }
 
+    fn open_beneath(&self, dir: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+        self.step("open_beneath")?;
+        Disk.open_beneath(dir, path)
+    }
+
     fn stat(&self, at: At<'_>) -> Result<Option<Stat>> {
         self.step("stat")?;
         let done = Disk.stat(at).map(|stat| stat.map(|stat| self.moved(stat)));

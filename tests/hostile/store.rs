@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use unionfuse::layer::store::{Disk, Store};
@@ -38,6 +39,14 @@ impl<W: Watch> Store for Watched<W> {
         self.0.before("open", &[at.name]);
         let fd = Disk.open(at, flags, mode)?;
         self.0.opened(flags, fd.as_fd());
+        Ok(fd)
+    }
+
+    fn open_beneath(&self, dir: BorrowedFd<'_>, path: &OsStr) -> Result<OwnedFd> {
+        let names: Vec<&OsStr> = path.as_bytes().split(|&byte| byte == b'/').map(OsStr::from_bytes).collect();
+        self.0.before("open_beneath", &names);
+        let fd = Disk.open_beneath(dir, path)?;
+        self.0.opened(OFlags::PATH, fd.as_fd());
         Ok(fd)
     }
 
