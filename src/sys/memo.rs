@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -19,9 +18,6 @@ const NAME: &str = "unionfuse";
 const LINK: &[u8] = b"/memfd:unionfuse (deleted)";
 /// Memos have descriptors from this number on, where they are found at once; any other one where so many are not allowed.
 const USUAL: i32 = 1000;
-const USUALLY: Range<i32> = USUAL..USUAL + 64;
-/// Where else they are looked for.
-const ANYWHERE: Range<i32> = 3..4096;
 /// No memo is longer, in bytes: that of a mountpoint and a few numbers.
 const LONGEST: u64 = 16 << 10;
 
@@ -103,12 +99,14 @@ fn holder(line: &str) -> Option<(u32, (u64, u64))> {
 
 fn find(pid: u32, inode: (u64, u64)) -> Option<Found> {
     let fds = Path::new("/proc").join(pid.to_string()).join("fd");
-    for number in USUALLY.chain(ANYWHERE) {
+    // Nothing where the process is gone, or not to be looked into.
+    let open = fs::read_dir(&fds).ok()?.flatten();
+    let mut numbers: Vec<i32> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable_by_key(|number| *number < USUAL);
+    for number in numbers {
         let path = fds.join(number.to_string());
-        match fs::read_link(&path) {
-            Ok(link) if link.as_os_str().as_bytes() == LINK => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
-            _ => continue,
+        if fs::read_link(&path).ok().is_none_or(|link| link.as_os_str().as_bytes() != LINK) {
+            continue;
         }
         let Ok(file) = File::open(&path) else { continue };
         let Ok(stat) = file.metadata() else { continue };
