@@ -338,9 +338,9 @@ impl DirOpener {
         Err(Error::new("openat", last))
     }
 
-    /// Whether what has the directory's name is the directory. Where a program serves a lowerdir, numbers may change by themselves.
+    /// Whether what has the directory's name is the directory. In some lowerdirs numbers change by themselves.
     fn is_it(&self, dir: &RealDir, opened: &OwnedFd) -> Result<bool> {
-        if !dir.layer.is_upper() && dir.layer.served {
+        if !dir.layer.is_upper() && !dir.layer.keeps_numbers {
             return Ok(true);
         }
         Ok(self.store.stat_fd(opened.as_fd())?.ino == dir.ino)

@@ -108,6 +108,7 @@ fn layer_info(
         mountpoint,
         offsets: Offsets::of(magic),
         served: stack::is_served(magic),
+        keeps_numbers: stack::keeps_numbers(magic),
         no_atime: AtomicBool::new(no_atime),
     })
 }

@@ -39,6 +39,8 @@ pub struct LayerInfo {
     pub offsets: Offsets,
     /// Whether its filesystem is served by a program or another machine ([`is_served`]).
     pub served: bool,
+    /// Whether its inode numbers stay with its files ([`keeps_numbers`]).
+    pub keeps_numbers: bool,
     /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
     /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
     pub no_atime: AtomicBool,
@@ -55,6 +57,15 @@ pub fn is_served(magic: u64) -> bool {
     const CEPH: u64 = 0x00C3_6400;
     const AFS: [u64; 2] = [0x5346_414F, 0x6B41_4653];
     [FUSE, NFS, V9FS, CEPH].contains(&magic) || SMB.contains(&magic) || AFS.contains(&magic)
+}
+
+/// Whether the inode numbers of a filesystem, by its magic number, stay with its files: not where a server may give others, nor where
+/// the kernel makes them up for as long as it remembers the file (FAT, exFAT, proc).
+pub fn keeps_numbers(magic: u64) -> bool {
+    const FAT: u64 = 0x4D44;
+    const EXFAT: u64 = 0x2011_BAB0;
+    const PROC: u64 = 0x9FA0;
+    !is_served(magic) && ![FAT, EXFAT, PROC].contains(&magic)
 }
 
 /// What directory offsets (`d_off`) are like on a filesystem.
@@ -103,6 +114,7 @@ impl LayerInfo {
             mountpoint: None,
             offsets: Offsets::Unknown,
             served: false,
+            keeps_numbers: true,
             no_atime: AtomicBool::new(false),
         }
     }
@@ -180,4 +192,23 @@ pub struct Stack {
     pub filesystems: Vec<Filesystem>,
     /// Where marks are looked for in all of them.
     pub marks: MarkNamespace,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filesystems_whose_numbers_change_by_themselves_are_known() {
+        for (magic, served, keeps) in [
+            (0xEF53, false, true),
+            (0x0102_1994, false, true),
+            (0x6573_5546, true, false),
+            (0x6969, true, false),
+            (0x4D44, false, false),
+            (0x2011_BAB0, false, false),
+        ] {
+            assert_eq!((is_served(magic), keeps_numbers(magic)), (served, keeps), "{magic:x}");
+        }
+    }
 }

@@ -104,8 +104,7 @@ impl Union {
             }
             Way::Lower(LowerFile { dir, name, real, .. }) => {
                 let lower = Some(dir.layer().clone());
-                // Where a program serves the layer, numbers may be another run's, or another moment's.
-                let real = (!dir.layer().served).then_some(real);
+                let real = dir.layer().keeps_numbers.then_some(real);
                 Place { fd: self.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
             }
             Way::Named(link, real) => {
