@@ -23,6 +23,8 @@ pub(super) fn mount(
         Ok(id) => Ok((device, Some(id))),
         // Before Linux 5.4, and where a filter of system calls does not know these.
         Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::NODEV) => {
+            // The other one may belong to a filesystem that could not be put in place.
+            let device = open_device()?;
             mount_at_once(dir, &device, options).map_err(MountError::Kernel)?;
             Ok((device, None))
         }
