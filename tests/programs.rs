@@ -29,6 +29,7 @@ programs! {
     sqlite: 5,
     tar: 5,
     venv: 10,
+    write_errors: 5,
 }
 
 /// As a plain user the daemon has no more rights than the programs it serves.
