@@ -9,12 +9,10 @@ mod shutdown;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-
-use rustix::io::Errno;
 
 use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
@@ -172,18 +170,17 @@ impl Place {
 
 impl Live {
     fn start(config: &MountConfig) -> Result<Self, Failure> {
-        let mountpoint = checked_mountpoint(&config.mountpoint)?;
+        let target = Target::find(&config.mountpoint)?;
         check_passthrough(config.session.passthrough)?;
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
-        let mut union = Union::open(&config.union, mountpoint.as_ref())?;
+        let mut union = Union::open(&config.union, target.mountpoint())?;
         let signals = shutdown::subscribe().map_err(system("signal handlers"))?;
         let read_only = config.flags.read_only || union.is_read_only();
         let flags = MountFlags { read_only, ..config.flags };
         let options = FuseMountOptions { source: config.source.clone(), flags };
-        let mounted = match (&mountpoint, mount::inherited_device(&config.mountpoint)) {
-            (None, Some(number)) => mount::adopt_device(number).map(|device| (device, None)),
-            (None, None) => return Err(Failure::System("mountpoint", Errno::NOENT.into())),
-            (Some(mountpoint), _) => mount::mount_fuse(mountpoint, &options),
+        let mounted = match &target {
+            Target::Mounted(number) => mount::adopt_device(*number).map(|device| (device, None)),
+            Target::Directory(mountpoint) => mount::mount_fuse(mountpoint, &options),
         };
         let (device, id) = match mounted {
             Ok(mounted) => mounted,
@@ -192,7 +189,8 @@ impl Live {
                 return Err(mount_failed(&config.mountpoint, &error).into());
             }
         };
-        let place = mountpoint.and_then(|mountpoint| Place::find(mountpoint.path().to_owned(), id, &device));
+        let path = target.mountpoint().map(|mountpoint| mountpoint.path().to_owned());
+        let place = path.and_then(|path| Place::find(path, id, &device));
         let known = place.as_ref().map(|place| place.id.device());
         union.mounted(known.or_else(|| mount::served_by(&device)));
         let mut live = Self { session: None, place };
@@ -249,29 +247,44 @@ fn check_passthrough(wanted: bool) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Checks and resolves the mountpoint. `None`: it is a connection that was mounted by somebody else.
-fn checked_mountpoint(mountpoint: &Path) -> Result<Option<Mountpoint>, SetupError> {
-    if mount::inherited_device(mountpoint).is_some() {
-        return Ok(None);
+/// What the union is to be seen on.
+enum Target {
+    Directory(Mountpoint),
+    /// Somebody else has mounted, and this descriptor is the connection.
+    Mounted(RawFd),
+}
+
+impl Target {
+    fn find(path: &Path) -> Result<Self, SetupError> {
+        if let Some(number) = mount::inherited_device(path) {
+            return Ok(Self::Mounted(number));
+        }
+        let opened = Mountpoint::open(path).and_then(|opened| {
+            // What is mounted there may not answer any more.
+            rustix::fs::fstat(opened.dir())?;
+            Ok(opened)
+        });
+        opened.map(Self::Directory).map_err(|error| {
+            let (problem, remedy) = match error.kind() {
+                io::ErrorKind::NotADirectory => {
+                    ("not a directory".to_owned(), "give a directory to mount on")
+                }
+                io::ErrorKind::NotFound => (format!("open: {error}"), "create it first: mkdir -p MNT"),
+                io::ErrorKind::NotConnected => {
+                    (format!("open: {error}"), "unmount what is left there: unionfuse umount MNT")
+                }
+                _ => (format!("open: {error}"), ""),
+            };
+            SetupError::new("mountpoint", Some(path), problem, remedy)
+        })
     }
-    let opened = Mountpoint::open(mountpoint).and_then(|opened| {
-        // What is mounted there may not answer any more.
-        rustix::fs::fstat(opened.dir())?;
-        Ok(opened)
-    });
-    opened.map(Some).map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => "create it first: mkdir -p MNT",
-            io::ErrorKind::NotConnected => "unmount what is left there: unionfuse umount MNT",
-            io::ErrorKind::NotADirectory => "give a directory to mount on",
-            _ => "",
-        };
-        let problem = match error.kind() {
-            io::ErrorKind::NotADirectory => "not a directory".to_owned(),
-            _ => format!("open: {error}"),
-        };
-        SetupError::new("mountpoint", Some(mountpoint), problem, remedy)
-    })
+
+    fn mountpoint(&self) -> Option<&Mountpoint> {
+        match self {
+            Self::Directory(mountpoint) => Some(mountpoint),
+            Self::Mounted(_) => None,
+        }
+    }
 }
 
 fn mount_failed(mountpoint: &Path, error: &MountError) -> SetupError {

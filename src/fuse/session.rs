@@ -40,7 +40,7 @@ impl Session {
             let follow = Arc::downgrade(follow);
             let worker = Worker::start()?;
             union.set_long_work(move |work| match follow.upgrade() {
-                Some(follow) if follow.hand_over() => worker.run(work),
+                Some(follow) if follow.hand_over() => worker.take(work),
                 _ => work(),
             });
         }

@@ -10,64 +10,47 @@ use crate::ops::Work;
 
 /// Does one job after another.
 pub(super) struct Worker {
-    jobs: Sender<Job>,
-}
-
-struct Job {
-    work: Work,
-    done: Sender<()>,
+    jobs: Sender<Work>,
 }
 
 impl Worker {
     /// To be called by a thread of the ordinary class, whose class the worker has.
     pub(super) fn start() -> io::Result<Self> {
-        let (jobs, waiting) = mpsc::channel();
+        let (jobs, waiting) = mpsc::channel::<Work>();
         let body = move || {
-            waiting.iter().for_each(|Job { work, done }| {
+            waiting.iter().for_each(|work| {
                 if catch_unwind(AssertUnwindSafe(work)).is_err() {
                     log::error!("a bug: long work has panicked");
                 }
-                // It is waited for.
-                done.send(()).ok();
             });
         };
         thread::Builder::new().name("worker".to_owned()).spawn(body)?;
         Ok(Self { jobs })
     }
 
-    /// Has the work done, and waits for that.
-    pub(super) fn run(&self, work: Work) {
-        let (done, ended) = mpsc::channel();
-        match self.jobs.send(Job { work, done }) {
-            // Work that has panicked has no outcome, which whoever waits for that notices.
-            Ok(()) => ended.recv().unwrap_or_default(),
+    /// Has the work done, sooner or later.
+    pub(super) fn take(&self, work: Work) {
+        if let Err(mpsc::SendError(work)) = self.jobs.send(work) {
             // The thread is gone.
-            Err(mpsc::SendError(Job { work, .. })) => work(),
+            work();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
     use super::*;
 
     #[test]
-    fn work_is_done_when_it_returns_also_after_a_panic() {
+    fn work_is_done_also_after_a_panic() {
         let worker = Worker::start().unwrap();
-        let count = Arc::new(AtomicU32::new(0));
-        let counting = || -> Work {
-            let count = count.clone();
-            Box::new(move || {
-                count.fetch_add(1, Ordering::Relaxed);
-            })
-        };
-        worker.run(counting());
-        assert_eq!(count.load(Ordering::Relaxed), 1);
-        worker.run(Box::new(|| panic!("a test")));
-        worker.run(counting());
-        assert_eq!(count.load(Ordering::Relaxed), 2);
+        let (done, count) = mpsc::channel();
+        for number in 0..3 {
+            let done = done.clone();
+            worker.take(Box::new(move || done.send(number).unwrap()));
+            worker.take(Box::new(|| panic!("a test")));
+        }
+        drop(done);
+        assert_eq!(count.iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }

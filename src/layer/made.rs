@@ -2,13 +2,12 @@
 //! leads to by then.
 
 use std::ffi::{OsStr, OsString};
-use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::store::Store;
+use super::store::{Store, names_in};
 use crate::sys::{At, Error, Result};
 
 /// What we make is not deeper; what somebody else has put there stays.
@@ -61,18 +60,6 @@ fn remove(store: &dyn Store, at: At<'_>, depth: u32) -> Result<()> {
         }
     }
     store.rmdir(at)
-}
-
-/// The names in a directory that was opened for that.
-pub(super) fn names_in(store: &dyn Store, dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    store.read_dir(dir, 0, &mut |entry| {
-        if entry.name != "." && entry.name != ".." {
-            names.push(entry.name.to_owned());
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(names)
 }
 
 /// The parent directory of a path, open, and the last name.

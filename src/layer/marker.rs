@@ -36,7 +36,8 @@ pub enum MarkNamespace {
 }
 
 impl MarkNamespace {
-    /// That of a union which has not tried to write any: the one that is asked for, or that the process could have written.
+    /// That of a union which writes none: the one that is asked for. Else what owners of files can set counts only where the process
+    /// has no more rights than they.
     pub fn of_reader(wanted: XattrNamespace) -> Self {
         match wanted {
             XattrNamespace::Trusted => Self::Trusted,

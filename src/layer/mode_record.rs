@@ -4,14 +4,13 @@
 //! A record is a symlink `#mode.INODE.MODE.WIDENED` (hexadecimal, and octal twice) to the path of the file below the upperdir.
 
 use std::ffi::{OsStr, OsString};
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::store::Store;
+use super::store::{Store, names_in};
 use crate::sys::{self, At, Error, Result};
 use crate::types::Stat;
 
@@ -70,13 +69,9 @@ pub fn path_below(root: BorrowedFd<'_>, at: At<'_>) -> Option<OsString> {
 
 /// Puts the modes back that are recorded in a work directory. What cannot be is in the log: it is no reason not to mount.
 pub fn put_back(store: &dyn Store, work: BorrowedFd<'_>, upper: BorrowedFd<'_>) -> Result<()> {
-    let mut records = Vec::new();
     let readable = store.open(At::new(work, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-    store.read_dir(readable.as_fd(), 0, &mut |entry| {
-        records.extend(ModeRecord::parse(entry.name).map(|record| (record, entry.name.to_owned())));
-        ControlFlow::Continue(())
-    })?;
-    for (record, name) in records {
+    for name in names_in(store, readable.as_fd())? {
+        let Some(record) = ModeRecord::parse(&name) else { continue };
         match put_one_back(store, At::new(work, &name), upper, &record) {
             Ok(true) => {
                 log::info!("{name:?}: the mode that a daemon could not put back is {:o} again", record.mode)

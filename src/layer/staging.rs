@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use rustix::fs::{OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::store::Store;
+use super::store::{Store, names_in};
 use crate::sys::{At, Result};
 use crate::types::Kind;
 
@@ -277,7 +277,7 @@ impl Staging {
 
     fn hollow(&self, at: At<'_>, inner: &mut Vec<OsString>) -> Result<()> {
         let dir = self.store.open(at, OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        for name in self.names_in(dir.as_fd())? {
+        for name in names_in(&*self.store, dir.as_fd())? {
             let entry = At::new(dir.as_fd(), &name);
             if !self.remove_simply(entry)? {
                 inner.push(self.move_up(entry)?);
@@ -301,22 +301,11 @@ impl Staging {
         Ok(name)
     }
 
-    fn names_in(&self, dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
-        let mut names = Vec::new();
-        self.store.read_dir(dir, 0, &mut |entry| {
-            if entry.name != "." && entry.name != ".." {
-                names.push(entry.name.to_owned());
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(names)
-    }
-
     /// Removes everything in a directory.
     pub(super) fn empty(&self, dir: BorrowedFd<'_>) -> Result<()> {
         let readable =
             self.store.open(At::new(dir, OsStr::new(".")), OFlags::RDONLY | OFlags::DIRECTORY, 0)?;
-        self.names_in(readable.as_fd())?.iter().try_for_each(|name| self.remove(At::new(dir, name)))
+        names_in(&*self.store, readable.as_fd())?.iter().try_for_each(|name| self.remove(At::new(dir, name)))
     }
 }
 

@@ -79,6 +79,18 @@ pub trait Store: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
+/// The names in a directory, but for `.` and `..`: of a descriptor that was opened to be listed.
+pub fn names_in(store: &dyn Store, dir: BorrowedFd<'_>) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    store.read_dir(dir, 0, &mut |entry| {
+        if entry.name != "." && entry.name != ".." {
+            names.push(entry.name.to_owned());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(names)
+}
+
 /// When descriptors have run out, those that are merely kept are given up for the one that is needed.
 fn with_a_descriptor<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     match open() {

@@ -15,7 +15,7 @@ use super::mode_record;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
 use super::probe::{self, Format};
 use super::staging::{INDEX, Staging, WORK, Workplace};
-use super::store::Store;
+use super::store::{Store, names_in};
 use super::work_index;
 use crate::NOTICE;
 use crate::config::{Durability, UnionConfig};
@@ -324,10 +324,12 @@ impl WorkDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let features = store
             .open(At::new(work, OsStr::new(INCOMPAT)), flags, 0)
-            .and_then(|features| made::names_in(store, features.as_fd()));
-        let Some(name) = features.ok().and_then(|names| names.into_iter().next()) else {
-            return Ok(());
+            .and_then(|features| names_in(store, features.as_fd()));
+        let names = match features {
+            Err(error) if error.errno() == Errno::NOENT => return Ok(()),
+            other => other.map_err(|error| SetupError::new("workdir", Some(&self.path), error, ""))?,
         };
+        let Some(name) = names.into_iter().next() else { return Ok(()) };
         let refused = |problem: String, remedy: String| {
             Err(SetupError::new("workdir", Some(&self.path), problem, remedy))
         };

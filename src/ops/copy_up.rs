@@ -10,7 +10,7 @@ use super::Union;
 use super::ensure_upper::{Extent, OnCopy, UpperDir};
 use super::lookup::is_same_link;
 use super::modes::Widening;
-use super::place::Place;
+use super::place::{Place, REPLACED};
 use crate::config::Durability;
 use crate::error::{Error, Result};
 use crate::layer::copy_data::Copied;
@@ -118,7 +118,8 @@ impl Union {
         to: Option<(&Link, &UpperDir)>,
         (extent, on_copy): (Extent, &OnCopy<'_>),
     ) -> Result<()> {
-        let source = self.held_place(node)?;
+        // A file is opened to be copied, and compared then.
+        let source = if node.kind == Kind::File { self.place(node)? } else { self.held_place(node)? };
         let stat = self.stat(node)?;
         let staged = self.stage_copy(node, lower, &source, &stat, extent)?;
         on_copy(staged.at(), &stat)?;
@@ -242,6 +243,9 @@ impl Union {
             source.at(),
             OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
         )?;
+        if source.can_be_mistaken() && !source.is_right(&self.store.stat_fd(from.as_fd())?) {
+            return Err(Error::refused(Errno::STALE, REPLACED));
+        }
         let flags = self.store.flags(from.as_fd()).unwrap_or(IFlags::empty());
         if flags.contains(IFlags::IMMUTABLE) {
             return Err(Error::refused(Errno::PERM, "the lower file is immutable (chattr +i)"));
@@ -253,7 +257,7 @@ impl Union {
             Extent::UpTo(size) => stat.size.min(size),
         };
         let data = self.copy_data(&from, fd, copied)?;
-        self.copy_metadata(source.at(), stat, staged.at())?;
+        self.copy_metadata(At::this(from.as_fd()), stat, staged.at())?;
         if let Extent::UpTo(size) = extent {
             // What is published is already the truncated file, not one that lost its end for no reason seen in its times.
             self.truncate(fd, size)?;

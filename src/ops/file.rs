@@ -17,6 +17,7 @@ use crate::layer::copy_data;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
+use crate::sys::At;
 use crate::types::{Caller, Kind, NodeId};
 
 /// An open file of a layer.
@@ -231,9 +232,13 @@ impl Union {
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a
     /// file created read-only is still writable through the descriptor it was created with). The caller holds the gate.
     fn open_against_mode(&self, node: &Node, write: bool) -> Result<Arc<OpenFile>> {
-        let place = self.held_place(node)?;
+        let place = self.place(node)?;
         let at = place.at();
-        let widening = Widening { this: at, found_at: at, bits: 0o600 };
-        self.with_modes(&[widening], || self.open_uncached(node, write))
+        // The directory may have become closed, too.
+        let dir = (!at.is_self()).then(|| At::this(at.dir));
+        let dir = dir.map(|this| Widening { this, found_at: this, bits: 0o100 });
+        let file = Widening { this: at, found_at: at, bits: 0o600 };
+        let widenings: Vec<Widening<'_>> = dir.into_iter().chain([file]).collect();
+        self.with_modes(&widenings, || self.open_uncached(node, write))
     }
 }

@@ -16,10 +16,10 @@ const LONG_COPY: u64 = 4 << 20;
 pub type Work = Box<dyn FnOnce() + Send>;
 
 impl Union {
-    /// Who does what takes long. `run` returns when that is done: a thread that serves others, or that gets to run only while nobody
-    /// else wants to, had better not do it itself.
-    pub fn set_long_work(&mut self, run: impl Fn(Work) + Send + Sync + 'static) {
-        self.long_work = Hook(Some(Box::new(run)));
+    /// Who does what takes long, and is waited for: a thread that serves others, or that gets to run only while nobody else wants to,
+    /// had better give it to another one.
+    pub fn set_long_work(&mut self, give: impl Fn(Work) + Send + Sync + 'static) {
+        self.long_work = Hook(Some(Box::new(give)));
     }
 
     fn work_long<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -54,6 +54,7 @@ pub(super) struct Modes {
 impl Modes {
     fn begin(&self, real: RealId, record: &ModeRecord) {
         let mut widened = self.widened.lock();
+        drop_seen(&mut widened);
         widened.push(Widened { real, mode: record.mode, widened: record.widened, until: None });
         self.count.store(widened.len(), Ordering::SeqCst);
     }
@@ -64,9 +65,10 @@ impl Modes {
         widened.iter_mut().filter(|one| one.real == real).for_each(|one| one.until = Some(until));
     }
 
-    fn forget(&self, keep: impl Fn(&Widened) -> bool) {
+    /// The file's mode is changed for good.
+    fn forget(&self, real: RealId) {
         let mut widened = self.widened.lock();
-        widened.retain(keep);
+        widened.retain(|one| one.real != real);
         self.count.store(widened.len(), Ordering::SeqCst);
     }
 
@@ -75,12 +77,18 @@ impl Modes {
         if self.count.load(Ordering::SeqCst) == 0 {
             return stat.mode;
         }
-        let now = Instant::now();
-        self.forget(|one| one.until.is_none_or(|until| until > now));
-        let widened = self.widened.lock();
+        let mut widened = self.widened.lock();
+        drop_seen(&mut widened);
+        self.count.store(widened.len(), Ordering::SeqCst);
         let is_seen = |one: &&Widened| one.real == stat.real_id() && one.widened == stat.mode & 0o7777;
         widened.iter().find(is_seen).map_or(stat.mode, |one| stat.mode & !0o7777 | one.mode)
     }
+}
+
+/// Nobody has any more in hand what he saw of these.
+fn drop_seen(widened: &mut Vec<Widened>) {
+    let now = Instant::now();
+    widened.retain(|one| one.until.is_none_or(|until| until > now));
 }
 
 impl Union {
@@ -95,7 +103,7 @@ impl Union {
         if self.modes.count.load(Ordering::SeqCst) > 0
             && let Some(stat) = self.store.stat(at)?
         {
-            self.modes.forget(|one| one.real != stat.real_id());
+            self.modes.forget(stat.real_id());
         }
         Ok(self.store.chmod(at, mode)?)
     }

@@ -21,7 +21,7 @@ use crate::types::{Kind, RealId, Stat};
 /// How often a file that is renamed while we look at it is looked for again.
 const MOVES: usize = 16;
 
-const REPLACED: &str = "the file is not where it was left; was a layer changed from outside?";
+pub(super) const REPLACED: &str = "the file is not where it was left; was a layer changed from outside?";
 
 /// A file of a layer, ready for calls on it.
 #[derive(Debug)]

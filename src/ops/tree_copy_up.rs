@@ -9,6 +9,7 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::remove::Borrowed;
 use crate::error::{Error, Result};
+use crate::layer::store::names_in;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -108,14 +109,7 @@ impl Union {
     fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {
         let fd = self.dirs.open_for_reading(&dir.real)?;
         let times = self.store.stat(dir.this())?;
-        let mut names = Vec::new();
-        self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
-            if entry.name != "." && entry.name != ".." {
-                names.push(entry.name.to_owned());
-            }
-            ControlFlow::Continue(())
-        })?;
-        for name in names {
+        for name in names_in(&*self.store, fd.as_fd())? {
             let at: At<'_> = dir.at(&name);
             let Some(stat) = self.store.stat(at)? else { continue };
             let marked = || Ok::<_, Error>(dir.real.has_xattr_whiteouts() && self.read_marks(at)?.whiteout);

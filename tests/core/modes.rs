@@ -146,6 +146,25 @@ fn what_others_may_do_is_done() {
 }
 
 #[test]
+fn a_file_in_a_directory_that_was_closed_is_written_by_who_has_it_open() {
+    as_plain_user(|place| {
+        let mut bench = prepare(place);
+        bench.open();
+        let node = bench.node("up/r").unwrap();
+        bench.chmod("up", 0).unwrap();
+        for text in ["one", "two"] {
+            fd_cache::release_all();
+            bench.write_node(node, 0, text).unwrap();
+            assert_eq!(bench.raw().getattr(node).unwrap().perm, 0o444);
+        }
+        assert_eq!(bench.upper().stat("up").permissions().mode() & 0o7777, 0);
+        bench.chmod("up", 0o755).unwrap();
+        assert_eq!(bench.upper().stat("up/r").permissions().mode() & 0o7777, 0o444);
+        assert_eq!(bench.text("up/r").unwrap(), "two");
+    });
+}
+
+#[test]
 fn stopped_anywhere_a_mode_is_the_old_or_the_new_one() {
     as_plain_user(|place| {
         let mut points = 0;
