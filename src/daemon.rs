@@ -119,6 +119,7 @@ impl Background {
 
 fn serve(config: &MountConfig, background: Option<Background>) -> Result<ExitCode, Failure> {
     process::clear_umask();
+    process::keep_large_memory_apart();
     // First, for it takes the capability that is given up next.
     if let Err(error) = limits::raise() {
         log::warn!("limits of this process stay as they are: setrlimit: {error}");

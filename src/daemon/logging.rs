@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use parking_lot::Mutex;
@@ -19,8 +20,48 @@ pub const LOG_FILE_VARIABLE: &str = "UNIONFUSE_LOG";
 /// What was logged before the log file was open, as long as there may be one.
 static EARLY: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
+/// What callers can bring about must not fill a disk.
+static RATE: Mutex<Rate> = Mutex::new(Rate::new());
+
 /// Whether stderr has become the log file: a line then needs a time.
 static IN_FILE: AtomicBool = AtomicBool::new(false);
+
+/// Lets [`Rate::MOST`] messages through in each [`Rate::PERIOD`].
+struct Rate {
+    period: Option<Instant>,
+    admitted: u32,
+    left_out: u64,
+}
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Admitted {
+    No,
+    /// It is written, after so many that were not.
+    After(u64),
+}
+
+impl Rate {
+    const MOST: u32 = 200;
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    const fn new() -> Self {
+        Self { period: None, admitted: 0, left_out: 0 }
+    }
+
+    fn admit(&mut self, now: Instant) -> Admitted {
+        if self.period.is_none_or(|began| now - began >= Self::PERIOD) {
+            self.period = Some(now);
+            self.admitted = 0;
+        }
+        if self.admitted >= Self::MOST {
+            self.left_out += 1;
+            return Admitted::No;
+        }
+        self.admitted += 1;
+        Admitted::After(std::mem::take(&mut self.left_out))
+    }
+}
 
 /// Starts logging to stderr: warnings, or everything of ours with `debug`; `RUST_LOG` overrides both.
 pub fn init(debug: bool) {
@@ -37,7 +78,18 @@ pub fn init(debug: bool) {
     }
     builder.parse_default_env();
     *EARLY.lock() = file_name().map(|_| Vec::new());
-    builder.format(|out, record| {
+    builder.format(move |out, record| {
+        // Who asks for all of it gets all of it.
+        if !debug && IN_FILE.load(Ordering::Relaxed) {
+            match RATE.lock().admit(Instant::now()) {
+                Admitted::No => return Ok(()),
+                Admitted::After(0) => {}
+                Admitted::After(left_out) => {
+                    let text = format_args!("{left_out} messages were left out");
+                    writeln!(out, "{}", timed_line(&out.timestamp_millis(), "warn", &text))?;
+                }
+            }
+        }
         let level = record.level().as_str().to_ascii_lowercase();
         if IN_FILE.load(Ordering::Relaxed) {
             let line = timed_line(&out.timestamp_millis(), &level, record.args());
@@ -99,4 +151,22 @@ pub fn detached(to_file: bool) {
 pub fn complain(error: impl Display) {
     // Without a stderr there is nobody left to tell.
     writeln!(io::stderr(), "unionfuse: {error}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_a_bound_and_those_left_out_are_counted() {
+        let (mut rate, begin) = (Rate::new(), Instant::now());
+        for _ in 0..Rate::MOST {
+            assert_eq!(rate.admit(begin), Admitted::After(0));
+        }
+        for _ in 0..3 {
+            assert_eq!(rate.admit(begin), Admitted::No);
+        }
+        assert_eq!(rate.admit(begin + Rate::PERIOD), Admitted::After(3));
+        assert_eq!(rate.admit(begin + Rate::PERIOD), Admitted::After(0));
+    }
 }

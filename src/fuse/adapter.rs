@@ -2,7 +2,7 @@
 
 mod requests;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use fuser::{Errno, Generation, INodeNo, Notifier, ReplyEntry, ReplyOpen, ReplyWr
 use super::ahead::Ahead;
 use super::company::Company;
 use super::convert;
-use super::follow::{Follow, Turn, turn};
+use super::crew::{Crew, Errand, Sitting};
+use super::follow::{Follow, Following, STREAM, following};
 use super::notify;
 use super::passthrough::{Access, Passthrough, Way};
 use crate::config::SessionConfig;
@@ -24,7 +25,15 @@ use crate::types::{Attr, Caller, DirEntry, Entry};
 const FOREVER: Duration = Duration::from_secs(1 << 31);
 
 /// Carries requests of the kernel to the union.
+#[derive(Clone)]
 pub(super) struct Adapter {
+    service: Arc<Service>,
+    /// Whether the threads that use it were started later, when others were stuck.
+    extra: bool,
+}
+
+/// What all threads share.
+pub(super) struct Service {
     union: Arc<Union>,
     config: SessionConfig,
     ttl: Duration,
@@ -32,9 +41,24 @@ pub(super) struct Adapter {
     is_view: bool,
     notifier: Arc<OnceLock<Notifier>>,
     follow: Option<Arc<Follow>>,
+    crew: Arc<Crew>,
     company: Company,
     passthrough: Option<Passthrough>,
     ahead: Option<Ahead>,
+}
+
+/// A request in hand.
+pub(super) struct Turn<'a> {
+    _sitting: Sitting<'a>,
+    _following: Following<'a>,
+}
+
+impl Deref for Adapter {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.service
+    }
 }
 
 impl Adapter {
@@ -44,6 +68,51 @@ impl Adapter {
         config: SessionConfig,
         notifier: Arc<OnceLock<Notifier>>,
         follow: Option<Arc<Follow>>,
+        crew: Arc<Crew>,
+    ) -> Self {
+        let service = Service::new(union, config, notifier, follow, crew);
+        Self { service: Arc::new(service), extra: false }
+    }
+
+    /// What makes others for threads that come later, as long as there is this one.
+    pub(super) fn for_extra_threads(&self) -> impl Fn() -> Option<Self> + Send + Sync + 'static {
+        let service = Arc::downgrade(&self.service);
+        move || Some(Self { service: service.upgrade()?, extra: true })
+    }
+
+    /// To be held until the request is answered.
+    fn turn(&self, request: &Request) -> Turn<'_> {
+        self.begin(request, Errand::Change, request.pid())
+    }
+
+    /// The same for a request that looks only: nobody has to know whether its answer was taken.
+    fn look(&self, request: &Request) -> Turn<'_> {
+        self.begin(request, Errand::Look, request.pid())
+    }
+
+    /// The same for a request that nobody waits for yet.
+    fn look_ahead(&self, request: &Request) -> Turn<'_> {
+        self.begin(request, Errand::Look, STREAM)
+    }
+
+    fn begin(&self, request: &Request, errand: Errand, client: u32) -> Turn<'_> {
+        let sitting = self.crew.sit(request, errand, self.extra);
+        if client != STREAM {
+            self.company.note(client);
+        }
+        // Those that come later do not stand by: they are there because others cannot go on.
+        let follow = if self.extra { None } else { self.follow.as_ref() };
+        Turn { _sitting: sitting, _following: following(follow, client) }
+    }
+}
+
+impl Service {
+    fn new(
+        union: Arc<Union>,
+        config: SessionConfig,
+        notifier: Arc<OnceLock<Notifier>>,
+        follow: Option<Arc<Follow>>,
+        crew: Arc<Crew>,
     ) -> Self {
         let is_view = union.is_view();
         let ttl = match is_view {
@@ -55,13 +124,8 @@ impl Adapter {
         let unchanging =
             config.list_ahead && config.cache_seconds.is_none() && !config.passthrough && !is_view;
         let ahead = if unchanging { Ahead::new(union.clone()) } else { None };
-        Self { union, config, ttl, is_view, notifier, follow, company: Company::new(), passthrough, ahead }
-    }
-
-    /// To be held until the request is answered.
-    fn turn(&self, request: &Request) -> Turn<'_> {
-        self.company.note(request.pid());
-        turn(self.follow.as_ref(), request.pid())
+        let company = Company::new();
+        Self { union, config, ttl, is_view, notifier, follow, crew, company, passthrough, ahead }
     }
 
     /// To be held while anything in the union is changed.

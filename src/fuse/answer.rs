@@ -4,15 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fuser::{Errno, INodeNo, ReplyEmpty, ReplyXattr};
 
-use super::convert;
+use super::{convert, crew};
 use crate::error::Result;
 
-/// Runs one operation. A failure is logged and becomes its errno; a panic is a bug of ours, and the mount lives on.
+/// Runs one operation, unless its user has too many that do not end. A failure is logged and becomes its errno; a panic is a bug of ours, and the mount lives on.
 pub(super) fn run<T>(
     name: &'static str,
     node: INodeNo,
     operation: impl FnOnce() -> Result<T>,
 ) -> Result<T, Errno> {
+    if crew::refused() {
+        log::debug!("{name} of node {}: too many requests of its user do not end", node.0);
+        return Err(Errno::ETIMEDOUT);
+    }
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {

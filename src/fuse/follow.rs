@@ -52,8 +52,9 @@ const IDLE: u32 = 50;
 const STRANGERS: u32 = 4;
 const FORGIVEN_AFTER: u32 = 256;
 
-/// In place of the client of a request that nobody waits for yet; no thread has this number.
-const STREAM: u32 = u32::MAX;
+/// In place of the client of a request that nobody waits for yet, and that is best answered on another processor than its
+/// client's; no thread has this number.
+pub(super) const STREAM: u32 = u32::MAX;
 
 /// How long nobody is followed after it ended; longer if it ended because the follower did not get to run.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -117,12 +118,12 @@ struct Follower {
 }
 
 /// One request, from its arrival until after its answer.
-pub(super) struct Turn<'a> {
+pub(super) struct Following<'a> {
     follow: Option<&'a Follow>,
     client: u32,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Following<'_> {
     fn drop(&mut self) {
         if let Some(follow) = self.follow {
             follow.answered(self.client);
@@ -131,7 +132,7 @@ impl Drop for Turn<'_> {
 }
 
 /// The beginning of a request of the thread `client`; the end of it may be a long wait.
-pub(super) fn turn(follow: Option<&Arc<Follow>>, client: u32) -> Turn<'_> {
+pub(super) fn following(follow: Option<&Arc<Follow>>, client: u32) -> Following<'_> {
     if let Some(follow) = follow {
         LAST_WORD.with_borrow_mut(|word| {
             word.get_or_insert_with(|| LastWord(Arc::downgrade(follow)));
@@ -140,12 +141,7 @@ pub(super) fn turn(follow: Option<&Arc<Follow>>, client: u32) -> Turn<'_> {
             follow.busy.store(true, Ordering::Relaxed);
         }
     }
-    Turn { follow: follow.map(Arc::as_ref), client }
-}
-
-/// The beginning of a request that nobody waits for yet: it is best answered on another processor than its client's.
-pub(super) fn turn_of_stream(follow: Option<&Arc<Follow>>) -> Turn<'_> {
-    turn(follow, STREAM)
+    Following { follow: follow.map(Arc::as_ref), client }
 }
 
 impl Follow {

@@ -5,6 +5,7 @@ mod ahead;
 mod answer;
 mod company;
 mod convert;
+mod crew;
 mod follow;
 mod ioctl;
 mod notify;

@@ -1,12 +1,13 @@
 //! A mounted union, from the first message to the last.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use fuser::{INodeNo, SessionACL};
 
 use super::adapter::Adapter;
+use super::crew::{self, Crew};
 use super::follow::Follow;
 use super::notify::Notices;
 use super::worker::Worker;
@@ -48,7 +49,14 @@ impl Session {
         let notices = Notices::start(notifier.clone())?;
         union.set_attributes_changed(move |node, kind| notices.attributes_changed(INodeNo(node.0), kind));
         let union = Arc::new(union);
-        let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow);
+        let crew = Arc::new(Crew::new(device.try_clone()?, union.clone(), threads));
+        let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow, crew.clone());
+        let (more, shared) = (adapter.for_extra_threads(), device.try_clone()?);
+        crew.set_recruit(move |count| match more() {
+            Some(adapter) => crew::recruit(adapter, shared.as_fd(), count),
+            None => Ok(()),
+        });
+        drop(crew);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
         let inner = match fuser::Session::from_fd(adapter, device, SessionACL::All, options) {
             Ok(inner) => inner,

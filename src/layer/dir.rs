@@ -223,8 +223,9 @@ impl DirOpener {
     /// An `O_PATH` descriptor of the directory.
     ///
     /// # Errors
-    /// `ESTALE` when the layer was changed behind our back and something else has the name.
+    /// `ESTALE` when the layer was changed behind our back and something else has the name; `ETIMEDOUT` when it does not answer.
     pub fn open(&self, dir: &RealDir) -> Result<Arc<OwnedFd>> {
+        dir.layer.enter()?;
         if let Some(fd) = self.cache.get(dir.key) {
             return Ok(fd);
         }

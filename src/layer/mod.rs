@@ -15,6 +15,7 @@ pub mod stack;
 pub mod staging;
 pub mod store;
 mod view;
+pub mod waiting;
 mod work_index;
 mod workdir;
 pub use workdir::HIDDEN_WORK;

@@ -110,6 +110,7 @@ fn layer_info(
         served: stack::is_served(magic),
         keeps_numbers: stack::keeps_numbers(magic),
         no_atime: AtomicBool::new(no_atime),
+        given_up: AtomicBool::new(false),
     })
 }
 

@@ -16,7 +16,8 @@ use super::marker::MarkNamespace;
 use super::origin::HandleDecoder;
 use super::staging::Staging;
 use super::store::Store;
-use crate::sys::{At, Result};
+use super::waiting::Whereabouts;
+use crate::sys::{At, Error, Result};
 use crate::types::RealId;
 
 /// The number of a layer in the stack: 0 is the upperdir, lowerdirs count from 1, top-most first.
@@ -44,6 +45,8 @@ pub struct LayerInfo {
     /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
     /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).
     pub no_atime: AtomicBool,
+    /// Whether so many requests wait for it that no more are to: it does not answer.
+    pub given_up: AtomicBool,
 }
 
 /// Whether a filesystem, by its magic number (linux/magic.h), is served by a program (FUSE) or another machine. Many of those know
@@ -116,6 +119,7 @@ impl LayerInfo {
             served: false,
             keeps_numbers: true,
             no_atime: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
         }
     }
 }
@@ -126,6 +130,18 @@ impl LayerInfo {
         self.index == 0
     }
 
+    /// To be called before calls on it that may wait for its filesystem.
+    ///
+    /// # Errors
+    /// ETIMEDOUT, as a network filesystem has it (`softerr`, nfs(5)), while it does not answer.
+    pub fn enter(&self) -> Result<()> {
+        Whereabouts::enter(self.index);
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Err(Error::new("a layer that does not answer", Errno::TIMEDOUT)),
+            false => Ok(()),
+        }
+    }
+
     /// The descriptor to use instead of `name` in the directory with inode number `parent`, if the mountpoint is there.
     pub fn covered(&self, parent: u64, name: &OsStr) -> Option<Arc<OwnedFd>> {
         let covered = self.mountpoint.as_ref()?;
@@ -134,6 +150,7 @@ impl LayerInfo {
 
     /// Opens; access times that are to stay as they are do so wherever the kernel lets us.
     pub fn open_untouched(&self, store: &dyn Store, at: At<'_>, flags: OFlags) -> Result<OwnedFd> {
+        self.enter()?;
         if self.no_atime.load(Ordering::Relaxed) {
             match store.open(at, flags | OFlags::NOATIME, 0) {
                 Err(error) if error.errno() == Errno::PERM => {}

@@ -15,6 +15,7 @@ use crate::config::Durability;
 use crate::error::{Error, Result};
 use crate::layer::copy_data;
 use crate::layer::stack::LayerInfo;
+use crate::layer::waiting::Whereabouts;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
 use crate::sys::At;
@@ -178,6 +179,7 @@ impl Union {
     pub(super) fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
         let file = self.files.get(node.id.0)?;
         file.used.store(self.clock.now(), Ordering::Relaxed);
+        Whereabouts::enter(file.lower.as_ref().map_or(0, |layer| layer.index));
         (file.lower.is_none() == node.is_upper() && (file.writable || !write)).then_some(file)
     }
 

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::{Hook, Union};
 use crate::error::{Error, Result};
 use crate::layer::copy_data::{self, Copied};
+use crate::layer::waiting::Whereabouts;
 
 /// Bytes that take more than about a millisecond to copy.
 const LONG_COPY: u64 = 4 << 20;
@@ -34,16 +35,22 @@ impl Union {
         outcome.recv().unwrap_or(Err(Error::refused(Errno::IO, "long work ended without an outcome")))
     }
 
-    /// [`copy_data::data`].
+    /// The first `size` bytes of a file, shared ([`copy_data::share`]) or copied ([`copy_data::data`]).
     pub(super) fn copy_data(&self, from: &OwnedFd, to: BorrowedFd<'_>, size: u64) -> Result<Copied> {
+        if copy_data::share(&*self.store, from.as_fd(), to, size) {
+            return Ok(Copied::Shared);
+        }
+        let client = Whereabouts::here();
         // Where descriptors are scarce it is done here.
         if size >= LONG_COPY
             && let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone_to_owned())
         {
             let store = self.store.clone();
-            return self.work_long(move || Ok(copy_data::data(&*store, from.as_fd(), to.as_fd(), size)?));
+            self.work_long(move || Ok(copy_data::data(&*store, from.as_fd(), to.as_fd(), size, &client)?))?;
+        } else {
+            copy_data::data(&*self.store, from.as_fd(), to, size, &client)?;
         }
-        Ok(copy_data::data(&*self.store, from.as_fd(), to, size)?)
+        Ok(Copied::InMemory)
     }
 
     /// `copy_file_range(2)` between two files of layers, each with its offset.

@@ -38,7 +38,7 @@ use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
 use crate::layer::fd_cache::FdCache;
 use crate::layer::marker::{MarkNamespace, Marks};
-use crate::layer::stack::Upper;
+use crate::layer::stack::{LayerInfo, Upper};
 use crate::layer::store::{Disk, Store};
 use crate::layer::{HIDDEN_WORK, open};
 use crate::namespace::changes::Changes;
@@ -215,6 +215,12 @@ impl Union {
     /// The number of nodes in memory.
     pub fn live_nodes(&self) -> usize {
         self.table.len()
+    }
+
+    /// All layers, the upperdir first if there is one.
+    pub fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
+        let upper = self.upper.iter().map(|upper| &upper.root);
+        upper.chain(self.roots.iter()).map(|root| &**root.layer())
     }
 
     fn upper(&self) -> Result<&Upper> {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::Mode;
 use rustix::io::{Errno, retry_on_intr};
@@ -134,6 +134,18 @@ pub fn detach(null: &File, log: Option<&File>) -> io::Result<()> {
     replace(log.unwrap_or(null), libc::STDERR_FILENO)
 }
 
+/// Lets the descriptor `place` refer to what `file` does, for whoever uses it by its number.
+///
+/// # Errors
+/// Those of dup3(2).
+pub fn replace_descriptor(file: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open. Who owns `place` goes on owning a descriptor of that number, and what it referred to is closed once.
+    match unsafe { libc::dup3(file.as_raw_fd(), place.as_raw_fd(), libc::O_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 fn replace(file: impl AsFd, stdio: RawFd) -> io::Result<()> {
     // SAFETY: the standard streams are no one's `OwnedFd`; std uses them by number, whatever they refer to.
     match unsafe { libc::dup2(file.as_fd().as_raw_fd(), stdio) } {
@@ -173,6 +185,17 @@ pub fn open_files() -> io::Result<usize> {
 pub fn fd_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
+}
+
+/// Lets the allocator take what is large from the system each time, so that it is given back when it is freed, and not touched before
+/// it is used. By itself it stops doing so after the first such piece was freed (mallopt(3), dynamic threshold): buffers of 16 MiB, of
+/// which each thread uses a few KiB, are then cleared from the first byte to the last.
+pub fn keep_large_memory_apart() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt only sets a parameter.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+    }
 }
 
 /// Gives freed memory back to the system. The allocator keeps what was freed between things still in use until it is told.

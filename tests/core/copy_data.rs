@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 use unionfuse::layer::copy_data;
 use unionfuse::layer::store::Disk;
+use unionfuse::layer::waiting::Whereabouts;
 
 #[test]
 fn a_source_that_ends_early_is_an_error() {
@@ -14,12 +16,21 @@ fn a_source_that_ends_early_is_an_error() {
     std::fs::write(path("from"), "short").unwrap();
     let from = std::fs::File::open(path("from")).unwrap();
     let to = std::fs::File::create(path("to")).unwrap();
-    let copied = copy_data::data(&Disk, from.as_fd(), to.as_fd(), 4096);
-    // A filesystem that shares data gives a copy of what there is: it is of no use either, being shorter than it should be.
-    match copied {
-        Ok(_) => assert_eq!(std::fs::metadata(path("to")).unwrap().len(), 5),
-        Err(error) => assert_eq!(error.errno(), Errno::IO),
-    }
+    let copied = copy_data::data(&Disk, from.as_fd(), to.as_fd(), 4096, &Whereabouts::default());
+    assert_eq!(copied.unwrap_err().errno(), Errno::IO);
+}
+
+#[test]
+fn a_copy_that_nobody_waits_for_ends() {
+    let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    from.write_all_at(&[1; 4096], 0).unwrap();
+    let client = Whereabouts::default();
+    client.interrupt();
+    let copied = copy_data::data(&Disk, from.as_fd(), to.as_fd(), 4096, &client);
+    assert_eq!(copied.unwrap_err().errno(), Errno::INTR);
+    client.begin();
+    copy_data::data(&Disk, from.as_fd(), to.as_fd(), 4096, &client).unwrap();
+    assert_eq!(to.metadata().unwrap().len(), 4096);
 }
 
 /// A file whose second page cannot be read: the process's own memory, where a mapped file has become shorter.

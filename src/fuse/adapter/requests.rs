@@ -17,13 +17,16 @@ use fuser::{
 
 use super::Adapter;
 use crate::fuse::answer::{reply_empty, reply_sized, run};
-use crate::fuse::follow::turn_of_stream;
+use crate::fuse::crew;
 use crate::fuse::passthrough::{self, Access};
 use crate::fuse::{convert, ioctl, notify};
 use crate::types::{Kind, Name, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
 const MAX_WRITE: u32 = 1 << 20;
+
+/// The longest copy between files that is made at once, in bytes: nobody can end it.
+const LONGEST_COPY: u64 = 128 << 20;
 
 /// A read of this many bytes or more is one of a stream, which the kernel asks for ahead of the reader.
 const STREAM: u32 = 64 << 10;
@@ -36,6 +39,9 @@ impl Filesystem for Adapter {
     /// Without `FUSE_ASYNC_DIO`: with it the kernel drops cached pages only before an asynchronous direct write, and a buffered
     /// read meanwhile puts the old ones back for ever (`fuse_direct_IO`).
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if self.extra {
+            return Ok(());
+        }
         let mut wanted = InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DONT_MASK
@@ -73,8 +79,17 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.turn(req);
-        match run("lookup", parent, || self.union.lookup(convert::node(parent), Name::new(name)?)) {
+        let _turn = self.look(req);
+        let outcome = run("lookup", parent, || {
+            let found = self.union.lookup(convert::node(parent), Name::new(name)?)?;
+            if let Some(entry) = &found
+                && !crew::commit()
+            {
+                self.union.forget(entry.attr.node, 1);
+            }
+            Ok(found)
+        });
+        match outcome {
             Ok(Some(entry)) => {
                 reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0))
             }
@@ -92,7 +107,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         match run("getattr", ino, || self.union.getattr(convert::node(ino))) {
             Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
             Err(errno) => reply.error(errno),
@@ -145,7 +160,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         let outcome = run("readlink", ino, || self.union.read_link(convert::node(ino)));
         self.has_read(ino);
         match outcome {
@@ -313,7 +328,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = if size < STREAM { self.turn(req) } else { turn_of_stream(self.follow.as_ref()) };
+        let _turn = if size < STREAM { self.look(req) } else { self.look_ahead(req) };
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -386,7 +401,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         let mut given = false;
         let outcome = run("readdir", ino, || {
             self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
@@ -415,10 +430,14 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         let mut given = false;
         let outcome = run("readdirplus", ino, || {
             self.list(ino, offset, &mut |entry| {
+                // What is in the answer is referenced by it.
+                if !crew::commit() {
+                    return ControlFlow::Break(());
+                }
                 let ino = INodeNo(entry.node.0);
                 let (attr, ttl) = match &entry.attr {
                     Some(attr) => (convert::attr(attr), self.lifetime(attr)),
@@ -449,7 +468,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         match run("statfs", ino, || self.union.statfs()) {
             Ok(usage) => reply.statfs(
                 usage.blocks,
@@ -487,7 +506,7 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -496,7 +515,7 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
@@ -583,7 +602,7 @@ impl Filesystem for Adapter {
 
     fn ioctl(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         _flags: IoctlFlags,
@@ -592,6 +611,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        let _turn = self.turn(req);
         let _change = ioctl::changes(cmd).then(|| self.changing());
         let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
         match outcome {
@@ -615,7 +635,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _turn = self.turn(req);
+        let _turn = self.look(req);
         if !matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
             return reply.error(Errno::EINVAL);
         }
@@ -639,10 +659,11 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let _turn = self.turn(req);
         let _change = self.changing();
         let caller = convert::caller(req, 0);
         // The reply carries 32 bits; a shorter copy is asked for again.
-        let len = usize::try_from(len.min(1 << 30)).unwrap_or(0);
+        let len = usize::try_from(len.min(LONGEST_COPY)).unwrap_or(0);
         let from = (convert::node(ino_in), offset_in);
         let to = (convert::node(ino_out), offset_out);
         let copy = || self.union.copy_range(caller, from, to, len);
