@@ -27,6 +27,7 @@ programs! {
     rm: 5,
     rsync: 5,
     sqlite: 5,
+    stuck: 5,
     tar: 5,
     venv: 10,
     write_errors: 5,

@@ -115,8 +115,8 @@ impl Crew {
     /// To be held until the request is answered. `extra`: by a thread that was started by [`Crew::set_recruit`].
     pub(super) fn sit(self: &Arc<Self>, request: &Request, errand: Errand, extra: bool) -> Sitting<'_> {
         let seat = SEAT.with(|seat| seat.get_or_init(|| self.new_seat(extra)).clone());
-        let refused =
-            self.any_refused.load(Ordering::Relaxed) && self.state.lock().refused_users.contains(&request.uid());
+        let refused = self.any_refused.load(Ordering::Relaxed)
+            && self.state.lock().refused_users.contains(&request.uid());
         seat.begin(request, errand, refused);
         let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
         if !self.watched.load(Ordering::SeqCst) {
@@ -172,7 +172,8 @@ impl Crew {
             };
             self.changed.wait_for(&mut self.state.lock(), pause);
             slow = self.look(&mut glances, &mut shares);
-            let free = slow < self.usual && self.busy.load(Ordering::Relaxed) < self.serving.load(Ordering::Relaxed);
+            let free =
+                slow < self.usual && self.busy.load(Ordering::Relaxed) < self.serving.load(Ordering::Relaxed);
             calm = if free { calm + 1 } else { 0 };
             if calm >= CALM {
                 self.urgent.store(false, Ordering::Relaxed);
@@ -218,7 +219,9 @@ impl Crew {
             if layer.given_up.swap(given_up, Ordering::Relaxed) != given_up {
                 let path = layer.path.display();
                 match given_up {
-                    true => log::error!("layer '{path}' does not answer: further requests end with ETIMEDOUT"),
+                    true => {
+                        log::error!("layer '{path}' does not answer: further requests end with ETIMEDOUT")
+                    }
                     false => log::warn!("layer '{path}' answers again"),
                 }
             }

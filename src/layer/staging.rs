@@ -336,6 +336,11 @@ impl Prepared<'_> {
         &self.name
     }
 
+    /// What is under the name stays there, until it is discarded.
+    pub fn keep(mut self) -> OsString {
+        std::mem::take(&mut self.name)
+    }
+
     /// The object has been published: nothing is left to remove.
     pub fn published(mut self) {
         self.name.clear();

@@ -104,10 +104,10 @@ pub struct IndexEntry {
     pub noted: AtomicBool,
 }
 
-/// How an upper file is reached.
+/// How an upper file, or a directory that was removed, is reached.
 #[derive(Debug, Clone)]
 pub enum Home {
-    /// By the name of its first link, which is in the upperdir.
+    /// By the name of its first link, which is in the upperdir; of a removed directory: there is no upper one.
     Named,
     /// By its entry in the index: no name of it is in the upperdir yet.
     Indexed,
@@ -130,6 +130,8 @@ pub struct Directory {
     pub default_acl: Option<bool>,
     /// Removed from the union; nothing can be made in it any more.
     pub removed: bool,
+    /// How the upper one is reached when it was removed.
+    pub home: Home,
     /// Tells it from all others, also from those that have had its number.
     pub key: DirKey,
     /// The lower directory that it has been cut off from: listings that began there go on there, and new ones are merged, so that the
@@ -168,6 +170,7 @@ impl Directory {
             impure: false,
             default_acl: None,
             removed: false,
+            home: Home::Named,
             key: DirKey::new(),
             cut_off_from: None,
             places: None,

@@ -71,6 +71,7 @@ impl Union {
                 Body::Directory(directory) => {
                     self.snapshots.forget(node.id);
                     directory.stack.all().for_each(|dir| self.dirs.close(dir));
+                    self.let_go(&directory.home);
                 }
                 Body::Upper(upper) => self.let_go(&upper.home),
                 Body::Lower(_) => {}

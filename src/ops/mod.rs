@@ -28,7 +28,7 @@ mod writeback;
 mod xattr;
 
 use std::ffi::OsStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 
@@ -76,6 +76,8 @@ pub struct Union {
     modes: modes::Modes,
     told_times: writeback::ToldTimes,
     changes: Changes,
+    /// The work directory, once removed directories were moved there.
+    parking: OnceLock<Arc<RealDir>>,
     long_work: Hook<Work>,
     attributes_changed: Hook<(NodeId, Kind)>,
 }
@@ -171,6 +173,7 @@ impl Union {
             modes: modes::Modes::default(),
             told_times: writeback::ToldTimes::default(),
             changes: Changes::default(),
+            parking: OnceLock::new(),
             long_work: Hook::default(),
             attributes_changed: Hook::default(),
             options,

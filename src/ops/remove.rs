@@ -13,12 +13,13 @@ use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
+use crate::layer::staging::Prepared;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
 use crate::namespace::walk::DirStack;
 use crate::types::{Name, NodeId, Stat};
 
-/// Descriptors of removed files that are held, over all unions of the process: descriptors are the process's too.
+/// Descriptors of removed files and directories that are held, over all unions of the process: descriptors are the process's too.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// How often an operation begins again because others were faster.
@@ -52,6 +53,20 @@ pub(super) fn until_undisturbed<T>(attempt: impl Fn() -> Result<Option<T>>) -> R
         }
     }
     Err(Error::refused(Errno::STALE, "the names do not hold still; was a layer changed from outside?"))
+}
+
+/// How a removed directory is to be kept.
+pub(super) enum KeptDir {
+    /// By a descriptor.
+    Held,
+    /// In this directory, since descriptors are scarce or of no use.
+    Parked(Arc<RealDir>),
+}
+
+impl KeptDir {
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked(_))
+    }
 }
 
 impl Union {
@@ -130,12 +145,17 @@ impl Union {
             Some(upper) => {
                 let removed = self.upper_dir(&victim)?;
                 let before = self.store.stat(removed.this())?;
-                if covers {
-                    self.whiteout_over_dir(&dir, name)?;
+                let way = self.way_to_keep_dir()?;
+                let prepared = if covers {
+                    Some(self.whiteout_over_dir(&dir, name)?)
+                } else if way.is_parked() {
+                    Some(self.move_aside(&dir, name)?)
                 } else {
                     self.remove_upper_dir(&dir, name)?;
-                }
-                upper.detach(removed.held());
+                    None
+                };
+                let home = self.keep_dir(way, &upper, removed.held(), prepared);
+                victim.with_dir(|directory| directory.home = home);
                 self.keep_time_of_removed(&removed, before);
             }
             None => self.put_whiteout(&dir, name)?,
@@ -216,10 +236,56 @@ impl Union {
             Err(error) if matches!(error.errno(), Errno::NOTEMPTY | Errno::EXIST) => {}
             other => return Ok(other?),
         }
+        self.move_aside(dir, name).map(drop)
+    }
+
+    /// Moves a directory of the upperdir to where changes are prepared.
+    fn move_aside(&self, dir: &UpperDir, name: &OsStr) -> Result<Prepared<'_>> {
         let prepared = self.upper()?.staging.prepare()?;
         self.despite_mode(dir.at(name), || {
             Ok(self.store.rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?)
-        })
+        })?;
+        Ok(prepared)
+    }
+
+    /// How a directory that is about to be removed will be reached, by those who have it open.
+    pub(super) fn way_to_keep_dir(&self) -> Result<KeptDir> {
+        Ok(if self.may_hold() { KeptDir::Held } else { KeptDir::Parked(self.parking()?) })
+    }
+
+    /// Keeps a directory that has been removed. `prepared` is where it was moved to, if it was: as it is if it is to be parked.
+    pub(super) fn keep_dir(
+        &self,
+        way: KeptDir,
+        removed: &RealDir,
+        fd: Arc<OwnedFd>,
+        prepared: Option<Prepared<'_>>,
+    ) -> Home {
+        match (way, prepared) {
+            (KeptDir::Parked(parking), Some(prepared)) => {
+                let name = prepared.keep();
+                removed.moved(&parking, Arc::from(name.as_os_str()));
+                Home::Parked(name)
+            }
+            _ => {
+                removed.detach(fd.clone());
+                HELD.fetch_add(1, Ordering::Relaxed);
+                Home::Held(fd)
+            }
+        }
+    }
+
+    /// The work directory, as one that directories lie in.
+    fn parking(&self) -> Result<Arc<RealDir>> {
+        if let Some(parking) = self.parking.get() {
+            return Ok(parking.clone());
+        }
+        let upper = self.upper()?;
+        let dir = upper.staging.at(OsStr::new("."))?;
+        let fd = self.store.open(dir, OFlags::PATH | OFlags::DIRECTORY, 0)?;
+        let ino = self.store.stat_fd(fd.as_fd())?.ino;
+        let parking = || RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
+        Ok(self.parking.get_or_init(parking).clone())
     }
 
     /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce or of no use, by a
@@ -282,14 +348,15 @@ impl Union {
     }
 
     /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty, as the same node.
-    /// What is to replace it may yet fail to, so it stays what it was: by its number too. The caller holds both gates.
+    /// What is to replace it may yet fail to, so it stays what it was: by its number too. The caller holds both gates. Returns the
+    /// new directory, and where the old one is.
     pub(super) fn make_physically_empty(
         &self,
         node: &Node,
         parent: &Node,
         dir: &UpperDir,
         name: &Arc<OsStr>,
-    ) -> Result<Arc<RealDir>> {
+    ) -> Result<(Arc<RealDir>, Prepared<'_>)> {
         let stat = self.store.stat(dir.at(name))?.ok_or(Error::refused(Errno::NOENT, "directory is gone"))?;
         let prepared = self.upper()?.staging.prepare()?;
         self.store.mkdir(prepared.at(), 0o700)?;
@@ -314,7 +381,7 @@ impl Union {
             directory.copies += 1;
         });
         parent.with_dir(|directory| directory.copies += 1);
-        Ok(upper)
+        Ok((upper, prepared))
     }
 
     pub(super) fn is_physically_empty(&self, dir: &RealDir) -> Result<bool> {

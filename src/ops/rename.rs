@@ -11,9 +11,10 @@ use rustix::io::Errno;
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::{is_same_link, stands_for};
-use super::remove::{Borrowed, until_undisturbed};
+use super::remove::{Borrowed, KeptDir, until_undisturbed};
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
+use crate::layer::staging::Prepared;
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
 use crate::types::{Name, NodeId, RenameMode};
@@ -59,11 +60,13 @@ enum Outcome {
 }
 
 /// What keeps a replaced file or directory reachable for those who have it open.
-enum Remains {
+enum Remains<'a> {
     /// Nothing needs to: it is in a lowerdir only.
     Nothing,
     File(Home),
     Directory(Arc<RealDir>, Arc<OwnedFd>),
+    /// This directory, in the place of one that is like it. Dropped, it is removed.
+    ParkedDirectory(Arc<RealDir>, Arc<RealDir>, Prepared<'a>),
 }
 
 impl Plan {
@@ -295,7 +298,7 @@ impl Union {
     }
 
     /// Makes sure that what is replaced is an empty directory and stays reachable.
-    fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Remains> {
+    fn prepare_replacement(&self, target: &Arc<Node>, to: &End<'_>, now: Situation) -> Result<Remains<'_>> {
         if !target.is_dir() {
             let home = now.in_upper.then(|| self.home_without(target, &to.parent, &to.name)).transpose()?;
             return Ok(home.map_or(Remains::Nothing, Remains::File));
@@ -306,12 +309,16 @@ impl Union {
         let Some(mut upper) = self.dir_stack(target)?.upper else {
             return Ok(Remains::Nothing);
         };
-        if !self.is_physically_empty(&upper)? {
+        let way = self.way_to_keep_dir()?;
+        if way.is_parked() || !self.is_physically_empty(&upper)? {
             let held = self.dirs.open(&upper)?;
-            let emptied = self.make_physically_empty(target, &to.parent, &to.dir, &to.name)?;
+            let (emptied, old) = self.make_physically_empty(target, &to.parent, &to.dir, &to.name)?;
             // Whoever is on the way into the old one finds that the directory was removed.
             upper.detach(held);
             self.table.unnumber(upper.real_id());
+            if let KeptDir::Parked(parking) = way {
+                return Ok(Remains::ParkedDirectory(parking, upper, old));
+            }
             upper = emptied;
         }
         let held = self.dirs.open(&upper)?;
@@ -344,10 +351,23 @@ impl Union {
         }
     }
 
-    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, remains: Remains) {
+    fn replaced(&self, target: &Arc<Node>, to: &End<'_>, remains: Remains<'_>) {
         match remains {
             Remains::File(home) => return self.name_removed(target, &to.parent, &to.name, home),
-            Remains::Directory(upper, held) => upper.detach(held),
+            Remains::Directory(upper, held) => {
+                let home = self.keep_dir(KeptDir::Held, &upper, held, None);
+                target.with_dir(|directory| directory.home = home);
+            }
+            Remains::ParkedDirectory(parking, old, place) => {
+                let name = place.keep();
+                old.moved(&parking, Arc::from(name.as_os_str()));
+                let replaced = target.with_dir(|directory| {
+                    directory.home = Home::Parked(name);
+                    directory.stack.upper.replace(old)
+                });
+                // What has its number next is another one.
+                replaced.flatten().iter().for_each(|gone| self.table.unnumber(gone.real_id()));
+            }
             Remains::Nothing => {}
         }
         if target.is_dir() {

@@ -34,14 +34,15 @@ impl Union {
         Ok(())
     }
 
-    /// Replaces a directory of the upperdir with a whiteout, in one step; the directory is then removed with all that is left
-    /// in it.
-    pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
+    /// Replaces a directory of the upperdir with a whiteout, in one step; the directory is where that was prepared then, and removed
+    /// with all that is left in it unless it is kept.
+    pub(super) fn whiteout_over_dir(&self, dir: &UpperDir, name: &OsStr) -> Result<Prepared<'_>> {
         self.announce_name(dir, name)?;
         let prepared = self.prepare_whiteout(dir)?;
         self.despite_mode(dir.at(name), || {
             Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?)
-        })
+        })?;
+        Ok(prepared)
     }
 
     /// Leaves a whiteout behind where `from` was, if asked to, and moves it to `to`.

@@ -123,7 +123,8 @@ fn search(pid: u32, fds: &Path, from: i32) -> Vec<Found> {
     // Nothing where the process is gone, or not to be looked into.
     let open = fs::read_dir(fds).into_iter().flatten().flatten();
     let numbers = open.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let slots = numbers.filter(|number| *number >= from).map(|number| look(pid, fds.join(number.to_string())));
+    let slots =
+        numbers.filter(|number| *number >= from).map(|number| look(pid, fds.join(number.to_string())));
     slots.filter_map(|slot| if let Slot::Memo(memo) = slot { Some(memo) } else { None }).collect()
 }
 

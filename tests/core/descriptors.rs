@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use unionfuse::layer::fd_cache;
-use unionfuse::types::{Kind, Name};
+use unionfuse::types::{Kind, Name, SetAttr};
 
 use super::harness::{Bench, ROOT, errno, over};
 use super::layer::Layer;
@@ -13,7 +14,10 @@ use super::store::{Fault, Faulty};
 /// Runs the ignored test `body` of this file with 128 descriptors, in a process of its own.
 #[test]
 fn a_hundred_and_twenty_eight_are_enough() {
-    let name = "cases::descriptors::body";
+    in_a_process_of_its_own("cases::descriptors::body");
+}
+
+fn in_a_process_of_its_own(name: &str) {
     let output = Command::new("sh")
         .args(["-c", r#"ulimit -n 128 && exec "$0" --exact "$1" --ignored --nocapture"#])
         .arg(std::env::current_exe().unwrap())
@@ -56,6 +60,66 @@ fn body() {
     }
     assert!(!bench.garbage().is_empty(), "removed files are parked when descriptors are scarce");
     for node in low.into_iter().chain(up) {
+        bench.forget(node);
+    }
+    assert_eq!(bench.garbage(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Runs the ignored test `directories` with 128 descriptors, as above.
+#[test]
+fn removed_directories_need_none_each() {
+    in_a_process_of_its_own("cases::descriptors::directories");
+}
+
+#[test]
+#[ignore = "run by the other test, with few descriptors"]
+fn directories() {
+    let bench = over(|lower| {
+        for n in 0..300 {
+            lower.dir(format!("merged{n}")).file(format!("cleared{n}/f"), "").dir(format!("covered{n}"));
+        }
+    });
+    let mut open = Vec::new();
+    for n in 0..300 {
+        for path in [format!("new{n}"), format!("merged{n}")] {
+            if !bench.has(&path) {
+                bench.mkdir(&path).unwrap();
+            }
+            open.push((bench.chmod(&path, 0o750).unwrap().node, 0o750));
+            bench.rmdir(&path).unwrap();
+        }
+        // Whiteouts are left in what only the union shows as empty.
+        bench.unlink(format!("cleared{n}/f")).unwrap();
+        open.push((bench.chmod(format!("cleared{n}"), 0o711).unwrap().node, 0o711));
+        bench.rmdir(format!("cleared{n}")).unwrap();
+        // Others take their place.
+        for path in [format!("replaced{n}"), format!("covered{n}")] {
+            if !bench.has(&path) {
+                bench.mkdir(&path).unwrap();
+            }
+            open.push((bench.chmod(&path, 0o705).unwrap().node, 0o705));
+            bench.mkdir("other").unwrap();
+            bench.rename("other", &path).unwrap();
+            assert_eq!(bench.stat(&path).unwrap().perm, 0o755);
+        }
+    }
+    assert!(!bench.garbage().is_empty(), "removed directories are parked when descriptors are scarce");
+    for (node, perm) in &open {
+        let attr = errno(bench.raw().getattr(*node)).unwrap();
+        assert_eq!((attr.perm, attr.nlink), (*perm, 0));
+        let mut listed = 0;
+        errno(bench.raw().read_dir(*node, 0, false, &mut |_| {
+            listed += 1;
+            std::ops::ControlFlow::Continue(())
+        }))
+        .unwrap();
+        assert_eq!(listed, 0);
+        let change = SetAttr { perm: Some(0o700), ..SetAttr::default() };
+        assert_eq!(errno(bench.raw().setattr(ROOT, *node, change)).unwrap().perm, 0o700);
+        let name = Name::new("f".as_ref()).unwrap();
+        assert_eq!(errno(bench.raw().mkdir(ROOT, *node, name, 0o755)).unwrap_err(), Errno::NOENT);
+    }
+    for (node, _) in open {
         bench.forget(node);
     }
     assert_eq!(bench.garbage(), Vec::<std::path::PathBuf>::new());

@@ -27,8 +27,7 @@ pub(in crate::fuse) fn start<F: Filesystem + 'static>(
     device: BorrowedFd<'_>,
     count: usize,
 ) -> io::Result<()> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::io::write(&ours, &init_request())?;
     let mut options = fuser::Config::default();
     options.n_threads = Some(count);
