@@ -5,12 +5,14 @@
 //! request in hand.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use fuser::{INodeNo, Notifier};
+use parking_lot::Mutex;
 
 use crate::types::Kind;
 
@@ -37,16 +39,25 @@ impl Drop for Answering {
 pub(super) struct Notices {
     notifier: Arc<OnceLock<Notifier>>,
     files: Sender<INodeNo>,
+    /// Those that wait to be told of: each once, however often it changes.
+    waiting: Arc<Mutex<HashSet<INodeNo>>>,
 }
 
 impl Notices {
     /// Starts the thread that waits in the place of requests.
     pub(super) fn start(notifier: Arc<OnceLock<Notifier>>) -> io::Result<Self> {
         let (files, changed) = mpsc::channel();
-        let told = notifier.clone();
-        let body = move || changed.iter().for_each(|ino| attributes_changed(&told, ino));
+        let waiting: Arc<Mutex<HashSet<INodeNo>>> = Arc::default();
+        let (told, still) = (notifier.clone(), waiting.clone());
+        let body = move || {
+            changed.iter().for_each(|ino| {
+                // What changes from now on has to be told again.
+                still.lock().remove(&ino);
+                attributes_changed(&told, ino);
+            });
+        };
         thread::Builder::new().name("notices".to_owned()).spawn(body)?;
-        Ok(Self { notifier, files })
+        Ok(Self { notifier, files, waiting })
     }
 
     pub(super) fn attributes_changed(&self, ino: INodeNo, kind: Kind) {
@@ -56,7 +67,7 @@ impl Notices {
         // Directories have no pages to be written, so nobody waits long for one.
         if kind == Kind::Directory {
             attributes_changed(&self.notifier, ino);
-        } else if self.files.send(ino).is_err() {
+        } else if self.waiting.lock().insert(ino) && self.files.send(ino).is_err() {
             log::warn!("stale attributes of node {}: the thread that tells of them has ended", ino.0);
         }
     }

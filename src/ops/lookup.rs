@@ -20,6 +20,10 @@ use crate::namespace::walk::{DirStack, Found, Located, Origins};
 use crate::sys::{self, At};
 use crate::types::{Entry, Kind, Name, NodeId, RealId, Stat};
 
+/// Names of a file that are remembered at most. Others are found again when they are looked up: they cost neither memory nor the time
+/// to look through all of them, however many somebody makes.
+const MOST_LINKS: usize = 1024;
+
 /// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
 pub(super) const MANY_LOWERS: usize = 8;
 
@@ -356,18 +360,29 @@ impl Union {
         Some(Node::new(id, kind, links, body))
     }
 
-    /// Remembers another name of a file with several.
+    /// Remembers another name of a file with several: the latest ones of very many.
     pub(super) fn note_link(&self, node: &Node, link: Link) {
+        let crowded_out = self.add_link(node, link);
+        if let Some(link) = crowded_out {
+            self.forget(link.parent.id, 1);
+        }
+    }
+
+    fn add_link(&self, node: &Node, link: Link) -> Option<Link> {
         let mut state = node.state.write();
         let known = state.links.iter_mut().find(|known| is_same_link(known, &link.parent, &link.name));
         if let Some(known) = known {
             known.in_upper |= link.in_upper;
-            return;
+            return None;
         }
         // A name in a directory that was forgotten is found again when that is.
-        if self.table.pin(&link.parent) {
-            state.links.push(link);
+        if !self.table.pin(&link.parent) {
+            return None;
         }
+        // The first is the one to work with.
+        let crowded_out = (state.links.len() >= MOST_LINKS).then(|| state.links.remove(1));
+        state.links.push(link);
+        crowded_out
     }
 
     /// Forgets a name of a node, because it was removed or renamed. Returns whether the node still has known names.

@@ -120,3 +120,32 @@ fn a_link_leaves_the_directories_times_right() {
     assert_eq!(bench.stat("from").unwrap().mtime.sec, 10);
     assert!(bench.stat("to").unwrap().mtime.sec > 20);
 }
+
+/// More names than are remembered: those that are forgotten are found again, and the file outlives all of them while it is open.
+#[test]
+fn a_file_may_have_more_names_than_are_remembered() {
+    const NAMES: u32 = 3000;
+    let bench = over(|lower| {
+        lower.file("lower", "data");
+    });
+    for first in ["lower", "upper"] {
+        let node = if first == "upper" { bench.write(first, "data").unwrap() } else { bench.node(first).unwrap() };
+        for n in 1..NAMES {
+            bench.link(first, format!("{first}{n}")).unwrap();
+        }
+        assert_eq!(bench.stat(first).unwrap().nlink, NAMES);
+        // In the order in which they were made, so those that were forgotten first.
+        bench.unlink(first).unwrap();
+        for n in 1..NAMES - 1 {
+            bench.unlink(format!("{first}{n}")).unwrap();
+        }
+        let last = format!("{first}{}", NAMES - 1);
+        assert_eq!(bench.stat(&last).unwrap().node, node);
+        bench.write(&last, "DATA").unwrap();
+        assert_eq!(bench.text_of(node).unwrap(), "DATA");
+        bench.unlink(&last).unwrap();
+        assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);
+        bench.write_node(node, 0, "none").unwrap();
+        assert_eq!(bench.text_of(node).unwrap(), "none");
+    }
+}

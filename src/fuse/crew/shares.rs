@@ -123,7 +123,7 @@ mod tests {
         while !shares.layer_has_enough(3) {
             shares.add(Some(3), 0);
         }
-        assert_eq!(shares.stuck(), 342);
+        assert_eq!(shares.stuck(), 341);
         assert!(shares.users_with_enough().is_empty());
         assert!(!shares.layer_has_enough(4));
     }
