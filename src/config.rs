@@ -102,6 +102,8 @@ pub struct MountConfig {
     pub flags: MountFlags,
     /// How requests are served.
     pub session: SessionConfig,
+    /// Whether the threads that serve are confined to the layers ([`crate::sys::sandbox`]). `None`: where the kernel can.
+    pub sandbox: Option<bool>,
 }
 
 /// Options the kernel (or fusermount3) applies to the mount.

@@ -4,6 +4,7 @@
 //! caller's. The parent returns when the mount is live, or with the child's exit code.
 
 pub mod logging;
+mod serving;
 mod shutdown;
 
 use std::fmt;
@@ -16,7 +17,6 @@ use std::time::Duration;
 
 use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
-use crate::fuse::Session;
 use crate::ops::Union;
 use crate::sys::creds::{self, administers_machine};
 use crate::sys::limits;
@@ -25,6 +25,7 @@ use crate::sys::mount::{
 };
 use crate::sys::process::{self, Forked, Ready, Started, Starting};
 use logging::complain;
+use serving::Serving;
 
 /// Exit code for a system call that failed before the mount was tried (mount(8), "EXIT STATUS").
 pub const EXIT_SYSTEM: u8 = 2;
@@ -134,7 +135,7 @@ fn serve(config: &MountConfig, background: Option<Background>) -> Result<ExitCod
 
 /// A mounted union. Dropped before it was served to the end, it is unmounted.
 struct Live {
-    session: Option<Session>,
+    serving: Option<Serving>,
     place: Option<Place>,
 }
 
@@ -194,9 +195,8 @@ impl Live {
         let place = path.and_then(|path| Place::find(path, id, &device));
         let known = place.as_ref().map(|place| place.id.device());
         union.mounted(known.or_else(|| mount::served_by(&device)));
-        let mut live = Self { session: None, place };
-        live.session =
-            Some(Session::start(union, device, &config.session).map_err(system("FUSE handshake"))?);
+        let mut live = Self { serving: None, place };
+        live.serving = Some(Serving::start(union, device, config)?);
         shutdown::watch(signals, live.place.clone()).map_err(system("start a thread"))?;
         Ok(live)
     }
@@ -217,10 +217,10 @@ impl Live {
     }
 
     fn serve(mut self) -> Result<ExitCode, Failure> {
-        let Some(session) = self.session.take() else {
+        let Some(serving) = self.serving.take() else {
             return Ok(ExitCode::SUCCESS);
         };
-        let union = session.run().map_err(system("serving the mount"))?;
+        let union = serving.wait().map_err(system("serving the mount"))?;
         // The end of the process frees it faster, and with it the lock on the upperdir for the next mount.
         std::mem::forget(union);
         Ok(ExitCode::SUCCESS)

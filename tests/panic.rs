@@ -143,7 +143,9 @@ impl Served {
                 let _ = unmount(&point, UnmountFlags::FORCE | UnmountFlags::DETACH);
             }
         });
-        let server = thread::spawn(move || Session::start(union, device, &config)?.run().map(drop));
+        let server = thread::spawn(move || {
+            Session::start(union, device, &config).map_err(|failed| failed.error)?.run().map(drop)
+        });
         Some(Self { area, server: Some(server), _watchdog: called_off })
     }
 

@@ -51,6 +51,8 @@ pub struct MountOpts {
     pub flags: MountFlags,
     /// How requests are served.
     pub session: SessionConfig,
+    /// `sandbox=`.
+    pub sandbox: Option<bool>,
     /// `setuid=`, `drop_privileges`: mount.fuse3 takes them out before it runs us.
     pub privileges_to_drop: Option<&'static str>,
     /// What to tell the user once logging works.
@@ -145,6 +147,7 @@ impl MountOpts {
 
     fn session_option(&mut self, option: RawOption<'_>) -> Result<bool, UsageError> {
         match option.name {
+            b"sandbox" => self.sandbox = Some(option.value.is_none() || switch(option)?),
             b"threads" => self.session.threads = threads(option)?,
             b"follow" => self.session.follow = option.value.is_none() || switch(option)?,
             b"list_ahead" => self.session.list_ahead = option.value.is_none() || switch(option)?,

@@ -118,6 +118,7 @@ impl Request {
             debug: self.debug,
             flags,
             session: opts.session,
+            sandbox: opts.sandbox,
         }
     }
 }

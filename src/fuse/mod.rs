@@ -13,4 +13,4 @@ mod passthrough;
 mod session;
 mod worker;
 
-pub use session::Session;
+pub use session::{NotStarted, Session};

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
-use fuser::{INodeNo, SessionACL};
+use fuser::{INodeNo, Notifier, SessionACL};
 
 use super::adapter::Adapter;
 use super::crew::{self, Crew};
@@ -17,24 +17,17 @@ use crate::ops::Union;
 /// More threads than cores: a request may wait for the disk while others can be answered.
 const DEFAULT_THREADS: usize = 4;
 
-/// A union being served to the kernel.
-pub struct Session {
-    inner: fuser::Session<Adapter>,
-    union: Arc<Union>,
+/// What a session is made of, before it has greeted the kernel.
+struct Parts {
+    threads: usize,
+    follow: Option<Arc<Follow>>,
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
-impl Session {
-    /// Greets the kernel on `device`, a mounted `/dev/fuse` descriptor, and agrees on what it may cache.
-    ///
-    /// # Errors
-    /// When the kernel is too old (Linux 5.4 is enough, but not for `passthrough`) or the mount is gone already. Nothing that
-    /// was made to open the union is left then.
-    pub fn start(mut union: Union, device: OwnedFd, config: &SessionConfig) -> io::Result<Self> {
-        let mut options = fuser::Config::default();
+impl Parts {
+    fn prepare(union: &mut Union, device: &OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let threads = if config.threads == 0 { DEFAULT_THREADS } else { config.threads };
         let follow = if config.follow && threads > 1 { Follow::new(device.try_clone()?) } else { None };
-        options.n_threads = Some(threads + usize::from(follow.is_some()));
-        let notifier = Arc::new(OnceLock::new());
         let follow = follow.map(Arc::new);
         if let Some(follow) = &follow {
             // The union may outlive the session, whose device must be closed then.
@@ -46,11 +39,17 @@ impl Session {
             });
         }
         union.close_idle_files()?;
+        let notifier = Arc::new(OnceLock::new());
         let notices = Notices::start(notifier.clone())?;
         union.set_attributes_changed(move |node, kind| notices.attributes_changed(INodeNo(node.0), kind));
-        let union = Arc::new(union);
-        let crew = Arc::new(Crew::new(device.try_clone()?, union.clone(), threads));
-        let adapter = Adapter::new(union.clone(), *config, notifier.clone(), follow, crew.clone());
+        Ok(Self { threads, follow, notifier })
+    }
+
+    fn assemble(self, union: &Arc<Union>, device: OwnedFd, config: &SessionConfig) -> io::Result<Session> {
+        let mut options = fuser::Config::default();
+        options.n_threads = Some(self.threads + usize::from(self.follow.is_some()));
+        let crew = Arc::new(Crew::new(device.try_clone()?, union.clone(), self.threads));
+        let adapter = Adapter::new(union.clone(), *config, self.notifier.clone(), self.follow, crew.clone());
         let (more, shared) = (adapter.for_extra_threads(), device.try_clone()?);
         crew.set_recruit(move |count| match more() {
             Some(adapter) => crew::recruit(adapter, shared.as_fd(), count),
@@ -58,15 +57,37 @@ impl Session {
         });
         drop(crew);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
-        let inner = match fuser::Session::from_fd(adapter, device, SessionACL::All, options) {
-            Ok(inner) => inner,
-            Err(error) => {
-                Arc::into_inner(union).into_iter().for_each(Union::undo_open);
-                return Err(error);
-            }
-        };
-        notifier.get_or_init(|| inner.notifier());
-        Ok(Self { inner, union })
+        let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
+        self.notifier.get_or_init(|| inner.notifier());
+        Ok(Session { inner, union: union.clone() })
+    }
+}
+
+/// Why there is no session.
+pub struct NotStarted {
+    /// What has failed.
+    pub error: io::Error,
+    /// The union, where it can be had: what was made to open it is to be undone.
+    pub union: Option<Box<Union>>,
+}
+
+/// A union being served to the kernel.
+pub struct Session {
+    inner: fuser::Session<Adapter>,
+    union: Arc<Union>,
+}
+
+impl Session {
+    /// Greets the kernel on `device`, a mounted `/dev/fuse` descriptor, and agrees on what it may cache.
+    ///
+    /// # Errors
+    /// When the kernel is too old (Linux 5.4 is enough, but not for `passthrough`) or the mount is gone already.
+    pub fn start(mut union: Union, device: OwnedFd, config: &SessionConfig) -> Result<Self, NotStarted> {
+        let prepared = Parts::prepare(&mut union, &device, config);
+        let union = Arc::new(union);
+        prepared
+            .and_then(|parts| parts.assemble(&union, device, config))
+            .map_err(|error| NotStarted { error, union: Arc::into_inner(union).map(Box::new) })
     }
 
     /// Answers requests until the union is unmounted, and gives the union back. Dropping one with many nodes takes a while; a

@@ -30,6 +30,7 @@ mod xattr;
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::config::{Durability, UnionConfig};
@@ -49,7 +50,7 @@ use crate::namespace::table::Table;
 use crate::namespace::walk::{DirStack, Walker};
 use crate::sys::{self, At};
 use crate::types::{Kind, NodeId};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use file::OpenFile;
 
@@ -224,6 +225,27 @@ impl Union {
     pub fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
         let upper = self.upper.iter().map(|upper| &upper.root);
         upper.chain(self.roots.iter()).map(|root| &**root.layer())
+    }
+
+    /// The directories that the union reads, and (`true`) those in which it makes changes.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EDQUOT` while there is no room for a workdir: which ones it will be is not known.
+    pub fn directories(&self) -> Result<Vec<(Arc<OwnedFd>, bool)>> {
+        let mut all = Vec::new();
+        for root in self.roots.iter() {
+            all.push((self.dirs.open(root)?, false));
+        }
+        if let Some(upper) = &self.upper {
+            all.push((self.dirs.open(&upper.root)?, !upper.read_only));
+            let work = if upper.read_only { None } else { Some(upper.staging.dir()?) };
+            for dir in work.into_iter().chain(upper.staging.index()) {
+                let dir =
+                    self.store.open(At::new(dir, OsStr::new(".")), OFlags::PATH | OFlags::DIRECTORY, 0)?;
+                all.push((Arc::new(dir), !upper.read_only));
+            }
+        }
+        Ok(all)
     }
 
     fn upper(&self) -> Result<&Upper> {

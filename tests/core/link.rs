@@ -129,7 +129,8 @@ fn a_file_may_have_more_names_than_are_remembered() {
         lower.file("lower", "data");
     });
     for first in ["lower", "upper"] {
-        let node = if first == "upper" { bench.write(first, "data").unwrap() } else { bench.node(first).unwrap() };
+        let node =
+            if first == "upper" { bench.write(first, "data").unwrap() } else { bench.node(first).unwrap() };
         for n in 1..NAMES {
             bench.link(first, format!("{first}{n}")).unwrap();
         }
