@@ -101,6 +101,42 @@ pub struct Stat {
     pub mtime: Time,
     /// Last change.
     pub ctime: Time,
+    /// When the file was made.
+    pub birth: Birth,
+}
+
+/// When a file was made, in few bits: two files that have had the same inode number one after the other differ in it. There is nobody
+/// who can set it (statx(2), `STATX_BTIME`); the default is not to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Birth(u32);
+
+impl Birth {
+    /// Of a file that was made then.
+    pub fn at(time: Time) -> Self {
+        let seconds = u32::from_ne_bytes((time.sec as i32).to_ne_bytes());
+        Self((seconds.wrapping_mul(0x9E37_79B1) ^ time.nsec).max(1))
+    }
+
+    /// Whether it may be that of the same file.
+    pub fn may_be(self, other: Self) -> bool {
+        self == other || self.0 == 0 || other.0 == 0
+    }
+}
+
+/// What a file is known by, when it is seen again under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its number.
+    pub real: RealId,
+    /// When it was made.
+    pub birth: Birth,
+}
+
+impl Identity {
+    /// Whether this is the file.
+    pub fn is_of(&self, stat: &Stat) -> bool {
+        self.real == stat.real_id() && self.birth.may_be(stat.birth)
+    }
 }
 
 impl Stat {

@@ -28,10 +28,11 @@ pub struct Claim {
 
 /// What is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Dirs {
-    upper: RealId,
-    /// `None` where it could not be made yet.
-    work: Option<RealId>,
+pub struct Dirs {
+    /// The upperdir.
+    pub upper: RealId,
+    /// The workdir; `None` where it could not be made yet.
+    pub work: Option<RealId>,
 }
 
 /// How far a union is.
@@ -153,7 +154,8 @@ impl Claim {
     }
 }
 
-fn text(dirs: Dirs, stage: Stage) -> String {
+/// What is told to others.
+pub fn text(dirs: Dirs, stage: Stage) -> String {
     let work = dirs.work.map_or("-".to_owned(), |work| format!("{}:{}", work.dev, work.ino));
     let stage = match stage {
         Stage::Opening => "opening".to_owned(),
@@ -164,7 +166,8 @@ fn text(dirs: Dirs, stage: Stage) -> String {
     format!("union-1 {}:{} {work} {stage}\n", dirs.upper.dev, dirs.upper.ino)
 }
 
-fn parse(text: &[u8]) -> Option<(Dirs, Stage)> {
+/// What others say; `None` if it is something else.
+pub fn parse(text: &[u8]) -> Option<(Dirs, Stage)> {
     let mut words = str::from_utf8(text).ok()?.split_ascii_whitespace();
     if words.next()? != "union-1" {
         return None;

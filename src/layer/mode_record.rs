@@ -36,7 +36,7 @@ impl ModeRecord {
     }
 
     /// `None` for other names, and for modes that are widened by anything but what we may add.
-    fn parse(name: &OsStr) -> Option<Self> {
+    pub fn parse(name: &OsStr) -> Option<Self> {
         let mut fields = name.to_str()?.strip_prefix(PREFIX)?.split('.');
         let ino = u64::from_str_radix(fields.next()?, 16).ok()?;
         let mode = u32::from_str_radix(fields.next()?, 8).ok()?;

@@ -10,7 +10,7 @@ use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwL
 use super::cookie::Places;
 use super::walk::DirStack;
 use crate::layer::dir::RealDir;
-use crate::types::{Kind, NodeId, RealId};
+use crate::types::{Birth, Kind, NodeId, RealId};
 
 /// One file or directory of the union, however many names it has.
 #[derive(Debug)]
@@ -72,6 +72,8 @@ pub struct LowerFile {
     pub name: Arc<OsStr>,
     /// Its identity.
     pub real: RealId,
+    /// When it was made.
+    pub birth: Birth,
     /// It has other names in the lowerdir.
     pub has_links: bool,
 }
@@ -81,6 +83,8 @@ pub struct LowerFile {
 pub struct UpperFile {
     /// Its identity.
     pub real: RealId,
+    /// When it was made.
+    pub birth: Birth,
     /// The lower file that this mount copied it from.
     pub copied_from: Option<RealId>,
     /// How it is reached.

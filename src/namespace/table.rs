@@ -226,11 +226,12 @@ impl Table {
 mod tests {
     use super::*;
     use crate::namespace::node::{Home, Links, UpperFile};
-    use crate::types::Kind;
+    use crate::types::{Birth, Kind};
 
     fn file(id: NodeId, ino: u64) -> Node {
         let upper = UpperFile {
             real: RealId { dev: 1, ino },
+            birth: Birth::default(),
             copied_from: None,
             home: Home::Named,
             covers_links: false,

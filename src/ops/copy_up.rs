@@ -138,6 +138,7 @@ impl Union {
         let copy = self.store.stat(staged.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
         let mut upper = UpperFile {
             real: copy.real_id(),
+            birth: copy.birth,
             copied_from: Some(stat.real_id()),
             home: Home::Named,
             covers_links: lower.has_links,

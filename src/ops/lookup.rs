@@ -282,12 +282,18 @@ impl Union {
         }
         let real = stat.real_id();
         let is_same = |node: &Node| match &node.state.read().body {
-            Body::Lower(lower) => lower.real == real,
+            Body::Lower(lower) => lower.real == real && lower.birth.may_be(stat.birth),
             Body::Upper(upper) => upper.covers_links || upper.copied_from == Some(real),
             Body::Directory(_) => false,
         };
         let interned = self.table.intern(wanted, real, is_same, |id| {
-            let lower = LowerFile { dir: found.dir, name: found.name, real, has_links: stat.nlink > 1 };
+            let lower = LowerFile {
+                dir: found.dir,
+                name: found.name,
+                real,
+                birth: stat.birth,
+                has_links: stat.nlink > 1,
+            };
             self.make_node(id, stat.kind(), seen.clone(), Body::Lower(lower))
         });
         let Some(interned) = interned else { return Ok(None) };
@@ -322,13 +328,21 @@ impl Union {
         let real = stat.real_id();
         let (kind, is_view) = (stat.kind(), self.is_view());
         let is_same = |node: &Node| match &node.state.read().body {
-            Body::Upper(upper) => upper.real == real && node.kind == kind,
+            Body::Upper(upper) => upper.real == real && upper.birth.may_be(stat.birth) && node.kind == kind,
             // Copied up by another union since.
             Body::Lower(_) => is_view && node.kind == kind,
             Body::Directory(_) => false,
         };
         let covers_links = index.is_some();
-        let upper = UpperFile { real, copied_from: None, home, covers_links, extra_links: 0, index };
+        let upper = UpperFile {
+            real,
+            birth: stat.birth,
+            copied_from: None,
+            home,
+            covers_links,
+            extra_links: 0,
+            index,
+        };
         let interned = self.table.intern(wanted, real, is_same, |id| {
             self.make_node(id, kind, seen.clone(), Body::Upper(Box::new(upper.clone())))
         })?;

@@ -16,7 +16,7 @@ use crate::layer::stack::LayerInfo;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Link, LowerFile, Node};
 use crate::sys::At;
-use crate::types::{Kind, RealId, Stat};
+use crate::types::{Identity, Kind, Stat};
 
 /// How often a file that is renamed while we look at it is looked for again.
 const MOVES: usize = 16;
@@ -29,7 +29,7 @@ pub(super) struct Place {
     fd: Arc<OwnedFd>,
     name: Option<Arc<OsStr>>,
     /// Its identity, which another file at the same name does not have. `None`: cannot be mistaken.
-    real: Option<RealId>,
+    real: Option<Identity>,
     /// Its kind: numbers are given again to what is made later.
     kind: Kind,
     /// The directory whose changes can bring another file to the name.
@@ -52,7 +52,7 @@ impl Place {
     }
 
     pub(super) fn is_right(&self, stat: &Stat) -> bool {
-        self.real.is_none_or(|real| real == stat.real_id() && self.kind == stat.kind())
+        self.real.is_none_or(|real| real.is_of(stat) && self.kind == stat.kind())
     }
 }
 
@@ -60,7 +60,7 @@ impl Place {
 enum Way {
     Dir(Arc<RealDir>),
     Lower(LowerFile),
-    Named(Link, RealId),
+    Named(Link, Identity),
     Indexed(OsString),
     Held(Arc<OwnedFd>),
     Parked(OsString),
@@ -87,7 +87,9 @@ impl Union {
                     None => return Err(Error::refused(Errno::STALE, "directory in no layer")),
                 },
                 Body::Upper(upper) => match (&upper.home, state.links.first(), &upper.index) {
-                    (Home::Named, Some(link), _) => Way::Named(link.clone(), upper.real),
+                    (Home::Named, Some(link), _) => {
+                        Way::Named(link.clone(), Identity { real: upper.real, birth: upper.birth })
+                    }
                     (Home::Indexed, _, Some(entry)) => Way::Indexed(entry.name.clone()),
                     (Home::Held(fd), _, _) => Way::Held(fd.clone()),
                     (Home::Parked(name), _, _) => Way::Parked(name.clone()),
@@ -102,9 +104,9 @@ impl Union {
                 let lower = (!dir.layer().is_upper()).then(|| dir.layer().clone());
                 Place { fd: self.dirs.open(&dir)?, name: None, real: None, kind, parent: None, lower }
             }
-            Way::Lower(LowerFile { dir, name, real, .. }) => {
+            Way::Lower(LowerFile { dir, name, real, birth, .. }) => {
                 let lower = Some(dir.layer().clone());
-                let real = dir.layer().keeps_numbers.then_some(real);
+                let real = dir.layer().keeps_numbers.then_some(Identity { real, birth });
                 Place { fd: self.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
             }
             Way::Named(link, real) => {

@@ -5,14 +5,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{
-    self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW,
-    UTIME_OMIT,
+    self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags, Timespec, Timestamps,
+    UTIME_NOW, UTIME_OMIT,
 };
 use rustix::io::Errno;
 
 use super::error::last_errno;
 use super::{At, Error, Result};
-use crate::types::{Kind, NewTime, Stat, Time};
+use crate::types::{Birth, Kind, NewTime, Stat, Time};
 
 /// Opens a file without following a symlink in the last component. `O_CLOEXEC` is always set.
 pub fn open(at: At<'_>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
@@ -45,35 +45,40 @@ pub fn open_path(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd> {
 /// What is under the name, symlinks not followed; `None` when nothing is.
 pub fn stat(at: At<'_>) -> Result<Option<Stat>> {
     let flags = if at.is_self() { AtFlags::EMPTY_PATH } else { AtFlags::SYMLINK_NOFOLLOW };
-    match fs::statat(at.dir, at.name, flags) {
+    match fs::statx(at.dir, at.name, flags, WANTED) {
         Ok(stat) => Ok(Some(from_raw(&stat))),
         Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(at.fail("newfstatat", errno)),
+        Err(errno) => Err(at.fail("statx", errno)),
     }
 }
 
 /// What an open file is.
 pub fn stat_fd(fd: impl AsFd) -> Result<Stat> {
-    fs::fstat(fd).map(|stat| from_raw(&stat)).map_err(|errno| Error::new("fstat", errno))
+    fs::statx(fd, "", AtFlags::EMPTY_PATH, WANTED)
+        .map(|stat| from_raw(&stat))
+        .map_err(|errno| Error::new("statx", errno))
 }
 
-#[allow(clippy::unnecessary_cast, reason = "field types differ between architectures")]
-fn from_raw(stat: &fs::Stat) -> Stat {
-    let time = |sec: i64, nsec: u64| Time { sec, nsec: nsec as u32 };
+const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+
+fn from_raw(stat: &fs::Statx) -> Stat {
+    let time = |stamp: fs::StatxTimestamp| Time { sec: stamp.tv_sec, nsec: stamp.tv_nsec };
+    let has_birth = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
     Stat {
-        dev: stat.st_dev as u64,
-        ino: stat.st_ino as u64,
-        mode: stat.st_mode as u32,
-        nlink: u32::try_from(stat.st_nlink as u64).unwrap_or(u32::MAX),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        rdev: stat.st_rdev as u64,
-        size: stat.st_size as u64,
-        blocks: stat.st_blocks as u64,
-        blksize: stat.st_blksize as u32,
-        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
-        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        dev: fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        ino: stat.stx_ino,
+        mode: stat.stx_mode.into(),
+        nlink: stat.stx_nlink,
+        uid: stat.stx_uid,
+        gid: stat.stx_gid,
+        rdev: fs::makedev(stat.stx_rdev_major, stat.stx_rdev_minor),
+        size: stat.stx_size,
+        blocks: stat.stx_blocks,
+        blksize: stat.stx_blksize,
+        atime: time(stat.stx_atime),
+        mtime: time(stat.stx_mtime),
+        ctime: time(stat.stx_ctime),
+        birth: if has_birth { Birth::at(time(stat.stx_btime)) } else { Birth::default() },
     }
 }
 

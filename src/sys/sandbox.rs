@@ -107,8 +107,8 @@ fn confine_calls() -> Result<(), Unconfined> {
 /// `setxattrat(2)` and its like (Linux 6.13), and `fchmodat2(2)` (6.6): the same on all machines.
 const NEW_CALLS: [i64; 5] = [452, 463, 464, 465, 466];
 
-/// What serving takes: files by descriptors, memory, threads and time; nothing that starts a program, connects, traces, mounts or
-/// changes who one is.
+/// What serving takes: files by descriptors, memory, threads and time, and to be a caller for a moment; nothing that starts a program,
+/// connects, traces or mounts.
 const CALLS: &[i64] = &[
     NEW_CALLS[0],
     NEW_CALLS[1],
@@ -117,6 +117,7 @@ const CALLS: &[i64] = &[
     NEW_CALLS[4],
     libc::SYS_brk,
     libc::SYS_capget,
+    libc::SYS_capset,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_clone,
@@ -205,6 +206,8 @@ const CALLS: &[i64] = &[
     libc::SYS_sched_yield,
     libc::SYS_sendfile,
     libc::SYS_set_robust_list,
+    libc::SYS_setfsgid,
+    libc::SYS_setfsuid,
     libc::SYS_setxattr,
     libc::SYS_sigaltstack,
     libc::SYS_socketpair,
@@ -212,6 +215,7 @@ const CALLS: &[i64] = &[
     libc::SYS_statfs,
     libc::SYS_statx,
     libc::SYS_symlinkat,
+    libc::SYS_syncfs,
     libc::SYS_sync_file_range,
     libc::SYS_tgkill,
     libc::SYS_timerfd_create,

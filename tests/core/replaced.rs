@@ -128,3 +128,34 @@ fn a_directory_of_a_lowerdir_is_compared_with_what_was_shown() {
     bench.lowers.clear();
     bench.close();
 }
+
+/// A number that the filesystem gives to the next file is not the file's any more.
+#[test]
+fn a_file_that_has_the_number_of_the_one_before_is_another_one() {
+    for upper in [true, false] {
+        for (deed, act) in DEEDS {
+            let mut bench = union(|[lower]: &[Layer; 1], upper| {
+                lower.file("l/f", "lower").set("l/f", "user.secret", "own");
+                upper.file("u/f", "upper").set("u/f", "user.secret", "own");
+            });
+            let (layer, path) = if upper { (bench.upper(), "u/f") } else { (bench.lower().clone(), "l/f") };
+            let node = bench.node(path).unwrap();
+            fd_cache::release_all();
+            let number = layer.ino(path);
+            bench.lowers.clear();
+            let next_has_it = (0..100).any(|_| {
+                fs::remove_file(layer.path(path)).unwrap();
+                layer.file(path, "somebody else's").set(path, "user.secret", "secret").ino(path) == number
+            });
+            if !next_has_it {
+                return skip("the filesystem gives numbers to other files later");
+            }
+            let before = layer.everything();
+            assert_eq!(act(&bench, node), Err(Errno::STALE), "{deed}");
+            assert_eq!(layer.everything(), before, "{deed}");
+            assert_ne!(bench.node(path).unwrap(), node);
+            assert_eq!(bench.text(path).unwrap(), "somebody else's");
+            bench.close();
+        }
+    }
+}

@@ -105,6 +105,45 @@ fn xattr_names() {
 }
 
 #[test]
+fn acls_and_capabilities() {
+    let words = [
+        "\u{2}\0\0\0",
+        "\u{2}\0\u{6}\0\u{5}\0\0\0",
+        "\u{8}\0\u{4}\0",
+        "\0\0\0\u{2}",
+        "\0\0\0\u{3}",
+        "\0\0\0\0",
+    ];
+    let mut bytes = Bytes(6);
+    for _ in 0..30_000 {
+        properties::named_ids(&bytes.some(&words));
+    }
+}
+
+#[test]
+fn what_daemons_leave_for_each_other() {
+    let words = [
+        "#mode.",
+        "abc",
+        ".",
+        "644",
+        "444",
+        "union-1 ",
+        "1:2",
+        " ",
+        "-",
+        "opening",
+        "unmounted",
+        "elsewhere",
+        "\n",
+    ];
+    let mut bytes = Bytes(7);
+    for _ in 0..30_000 {
+        properties::notes_of_daemons(&bytes.some(&words));
+    }
+}
+
+#[test]
 fn marks_in_layers() {
     let layers = engine::Layers::new();
     let mut bytes = Bytes(5);

@@ -5,8 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use unionfuse::cli::{self, Command};
-use unionfuse::idmap::IdRanges;
+use unionfuse::idmap::{IdMap, IdRanges, acl, capability};
+use unionfuse::layer::claim;
 use unionfuse::layer::marker::{self, MarkNamespace};
+use unionfuse::layer::mode_record::ModeRecord;
 use unionfuse::layer::origin;
 use unionfuse::sys::handle::FileHandle;
 
@@ -95,5 +97,30 @@ pub fn xattr_name(data: &[u8]) {
     }
     if let Some(mark) = marker::aufs_whiteout(name) {
         assert!(mark.len() <= 255 && marker::is_aufs_mark(&mark));
+    }
+}
+
+/// An ACL or a capability that can be stored is shown as it was set; whatever lies in a layer, nobody is shown who does not exist.
+pub fn named_ids(data: &[u8]) {
+    let ranges = IdRanges::parse(b"0:100000:10:20:5:3").unwrap();
+    let map = IdMap { uids: Some(ranges.clone()), gids: Some(ranges), ..IdMap::default() };
+    if let Ok(stored) = acl::to_layer(&map, data) {
+        assert_eq!(acl::to_union(&map, stored), data);
+    }
+    assert!(acl::to_union(&map, data.to_vec()).len() <= data.len());
+    if let Some(stored) = capability::to_layer(&map, data) {
+        assert!(capability::to_union(&map, stored).is_some());
+    }
+    capability::to_union(&map, data.to_vec());
+}
+
+/// What daemons leave for each other survives being read and written; anything else says nothing.
+pub fn notes_of_daemons(data: &[u8]) {
+    if let Some(record) = ModeRecord::parse(OsStr::from_bytes(data)) {
+        assert_eq!(ModeRecord::parse(&record.name()), Some(record));
+        assert_eq!(record.widened & !0o700, record.mode & !0o700);
+    }
+    if let Some((dirs, stage)) = claim::parse(data) {
+        assert_eq!(claim::parse(claim::text(dirs, stage).as_bytes()), Some((dirs, stage)));
     }
 }
