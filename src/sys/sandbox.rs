@@ -76,8 +76,9 @@ fn confine_paths<'a>(dirs: impl IntoIterator<Item = (BorrowedFd<'a>, Allowed)>) 
     let reading: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
     for (dir, allowed) in dirs {
         let access = match allowed {
-            Allowed::Reading => reading,
-            Allowed::Changes => AccessFs::from_all(LATEST) & !AccessFs::Execute,
+            // With passthrough the kernel opens what a client runs with the rights of the thread that has opened it.
+            Allowed::Reading => reading | AccessFs::Execute,
+            Allowed::Changes => AccessFs::from_all(LATEST),
         };
         rules = rules.add_rule(PathBeneath::new(dir, access)).map_err(|error| failed(&error))?;
     }
