@@ -106,6 +106,22 @@ pub struct MountConfig {
     pub sandbox: Option<bool>,
 }
 
+impl MountConfig {
+    /// A mount of `union` on the directory `mountpoint`, with every option at its default.
+    pub fn new(union: UnionConfig, mountpoint: impl Into<PathBuf>) -> Self {
+        Self {
+            union,
+            mountpoint: mountpoint.into(),
+            source: OsString::from(env!("CARGO_PKG_NAME")),
+            foreground: true,
+            debug: false,
+            flags: MountFlags::default(),
+            session: SessionConfig::default(),
+            sandbox: None,
+        }
+    }
+}
+
 /// Options the kernel (or fusermount3) applies to the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MountFlags {

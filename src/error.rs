@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::format::redirect::BrokenRedirect;
 use crate::sys;
 
 /// The result of an operation of the union.
@@ -38,6 +39,12 @@ impl Error {
             Self::Sys(error) => error.errno(),
             Self::Refused { errno, .. } => *errno,
         }
+    }
+}
+
+impl From<BrokenRedirect> for Error {
+    fn from(_: BrokenRedirect) -> Self {
+        Self::refused(Errno::INVAL, "broken overlay.redirect in a layer")
     }
 }
 

@@ -170,6 +170,15 @@ pub struct RealId {
     pub ino: u64,
 }
 
+/// A file handle as the filesystem encodes it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileHandle {
+    /// How the filesystem encoded it.
+    pub kind: u8,
+    /// The encoding, `MAX_HANDLE_SZ` (128) bytes at most.
+    pub bytes: Vec<u8>,
+}
+
 /// Attributes of a node as users of the union see them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attr {

@@ -76,8 +76,8 @@ fn prepared(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Prepared {
 
 /// The attribute in which the unions of these tests have a mark.
 fn mark(name: &str) -> String {
-    use unionfuse::layer::marker::MarkNamespace;
-    let namespace = MarkNamespace::of_reader(unionfuse::config::XattrNamespace::Auto);
+    use unionfuse::layer::marker;
+    let namespace = marker::namespace_of_reader(unionfuse::config::XattrNamespace::Auto);
     format!("{}{name}", namespace.prefix())
 }
 

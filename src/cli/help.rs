@@ -84,9 +84,9 @@ Mount options:
   threads=N            threads that serve requests (default: by the machine)
   follow[=on|off]      serve a client that is alone on its own processor
                        (default: on)
-  sandbox[=on|off]     confine the threads that serve to the layers and to the
-                       system calls that they need (Linux 6.2). Default: where
-                       the kernel can; with 'on', no mount where it cannot
+  sandbox[=on|off]     confine the threads that serve to the layers' directories
+                       (Landlock, Linux 6.2). Default: where the kernel can;
+                       with 'on', no mount where it cannot
   list_ahead[=on|off]  list directories before they are asked for while
                        somebody walks a tree; has no effect together with
                        cache=SECONDS or passthrough (default: on)

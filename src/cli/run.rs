@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use super::{Command, Invocation, parse};
 use crate::daemon::{self, EXIT_SYSTEM, logging};
+use crate::error::SetupError;
+use crate::mount::{self, Failure};
 use crate::sys::limits;
 
 /// Exit code for a command line that makes no sense (mount(8), "EXIT STATUS").
@@ -31,12 +33,21 @@ fn execute(Invocation { command, notes }: Invocation) -> ExitCode {
         log::log!(note.level, "{}", note.text);
     }
     match command {
-        Command::Mount(config) => daemon::mount(&config),
-        Command::Remount { mountpoint, flags } => daemon::remount(&mountpoint, flags),
-        Command::Umount { mountpoint, lazy } => daemon::umount(&mountpoint, lazy),
+        Command::Mount(config) => daemon::mount(&config).unwrap_or_else(|failure| failed(&failure)),
+        Command::Remount { mountpoint, flags } => done(mount::remount(&mountpoint, flags)),
+        Command::Umount { mountpoint, lazy } => done(mount::umount(&mountpoint, lazy)),
         Command::Say(text) => say(&text),
         Command::Nothing => ExitCode::SUCCESS,
     }
+}
+
+fn done(outcome: Result<(), SetupError>) -> ExitCode {
+    outcome.map_or_else(|error| failed(&error.into()), |()| ExitCode::SUCCESS)
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    logging::complain(failure);
+    daemon::exit_code(failure)
 }
 
 fn say(text: &str) -> ExitCode {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{EXIT_SYSTEM, Place};
+use super::EXIT_SYSTEM;
+use crate::mount::Place;
 use crate::sys::limits;
 
 /// From the first signal to the end of the process, whatever hangs.
@@ -73,7 +74,7 @@ fn end(unmounted: &AtomicBool) -> ! {
 
 /// Whether the mount is gone from the tree.
 fn flush_and_unmount(place: &Place) -> bool {
-    let path = &place.mountpoint;
+    let path = place.mountpoint();
     let Some(mounted) = place.mounted() else {
         log::warn!("'{}' is no longer our mount; not unmounting", path.display());
         return false;

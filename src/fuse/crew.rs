@@ -12,7 +12,6 @@ mod rescue;
 mod seat;
 mod shares;
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -48,10 +47,6 @@ const MOST: usize = 1024;
 /// Of these, how many there may be for requests that are slow and not yet stuck: a disk that is merely slow needs no more.
 const MOST_SLOW: usize = 128;
 
-thread_local! {
-    static SEAT: OnceCell<Arc<Seat>> = const { OnceCell::new() };
-}
-
 /// Who serves, and who watches over that.
 pub(super) struct Crew {
     device: OwnedFd,
@@ -86,7 +81,7 @@ struct State {
 /// One request, from its arrival until after its answer.
 pub(super) struct Sitting<'a> {
     crew: &'a Crew,
-    seat: Arc<Seat>,
+    extra: bool,
 }
 
 impl Crew {
@@ -114,10 +109,9 @@ impl Crew {
 
     /// To be held until the request is answered. `extra`: by a thread that was started by [`Crew::set_recruit`].
     pub(super) fn sit(self: &Arc<Self>, request: &Request, errand: Errand, extra: bool) -> Sitting<'_> {
-        let seat = SEAT.with(|seat| seat.get_or_init(|| self.new_seat(extra)).clone());
         let refused = self.any_refused.load(Ordering::Relaxed)
             && self.state.lock().refused_users.contains(&request.uid());
-        seat.begin(request, errand, refused);
+        seat::own(|| self.new_seat(), |seat| seat.begin(request, errand, refused));
         let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
         if !self.watched.load(Ordering::SeqCst) {
             self.watch();
@@ -126,11 +120,11 @@ impl Crew {
             self.urgent.store(true, Ordering::Relaxed);
             self.changed.notify_all();
         }
-        Sitting { crew: self, seat }
+        Sitting { crew: self, extra }
     }
 
-    fn new_seat(&self, extra: bool) -> Arc<Seat> {
-        let seat = Arc::new(Seat::new(extra));
+    fn new_seat(&self) -> Arc<Seat> {
+        let seat = Arc::new(Seat::new());
         self.state.lock().seats.push(seat.clone());
         seat
     }
@@ -280,9 +274,9 @@ impl Crew {
 
 impl Drop for Sitting<'_> {
     fn drop(&mut self) {
-        self.seat.end();
+        seat::own(|| self.crew.new_seat(), Seat::end);
         self.crew.busy.fetch_sub(1, Ordering::Relaxed);
-        if self.seat.is_extra() {
+        if self.extra {
             self.crew.rest();
         }
     }

@@ -12,9 +12,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::fd_cache::FdCache;
-use super::marker::Marks;
 use super::stack::{LayerInfo, Offsets};
 use super::store::Store;
+use crate::format::marks::Marks;
 use crate::sys::{At, Error, Result};
 use crate::types::RealId;
 

@@ -9,7 +9,6 @@ pub mod marker;
 pub mod mode_record;
 pub mod open;
 mod opened;
-pub mod origin;
 pub mod probe;
 pub mod stack;
 pub mod staging;

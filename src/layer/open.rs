@@ -13,9 +13,7 @@ use rustix::io::Errno;
 use super::claim::{Claim, Stage};
 use super::dir::RealDir;
 use super::made::Made;
-use super::marker::MarkNamespace;
 use super::opened::{DIRECTORY, Mountpoint, Opened};
-use super::origin::{self, HandleDecoder};
 use super::probe::Format;
 use super::stack::{self, Covered, Filesystem, LayerInfo, Offsets, Stack, Upper};
 use super::staging::Staging;
@@ -24,6 +22,7 @@ use super::view;
 use super::workdir::{self, Unfit, WorkDir};
 use crate::config::{Durability, UnionConfig};
 use crate::error::SetupError;
+use crate::format::origin::{self, HandleDecoder};
 use crate::sys::{self, At};
 use crate::types::RealId;
 
@@ -87,7 +86,7 @@ pub fn stack(
         lowers.push(open_lower(index, path, opened, mountpoint.as_ref(), &mut filesystems));
     }
     let written = upper.as_ref().and_then(|upper| upper.format.namespace);
-    let marks = written.unwrap_or_else(|| MarkNamespace::of_reader(config.xattr_namespace));
+    let marks = written.unwrap_or_else(|| super::marker::namespace_of_reader(config.xattr_namespace));
     Ok(Stack { upper, lowers: lowers.into(), filesystems, marks })
 }
 

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::marker::MarkNamespace;
 use super::staging::Staging;
 use super::store::Store;
 use crate::config::XattrNamespace;
+use crate::format::marks::Mark;
+use crate::format::namespace::MarkNamespace;
 use crate::sys::{At, Result};
 use crate::types::{Kind, NewTime};
 
@@ -88,8 +89,8 @@ impl Format {
         Self { namespace, whiteouts: WhiteoutStyle::Xattr, tmpfile: false, lacks: None }
     }
 
-    /// The attribute that holds a mark such as `opaque`; `None` where attributes cannot be stored.
-    pub fn mark(&self, mark: &str) -> Option<OsString> {
+    /// The attribute that holds a mark; `None` where attributes cannot be stored.
+    pub fn mark(&self, mark: Mark) -> Option<OsString> {
         self.namespace.map(|namespace| namespace.attribute(mark))
     }
 
@@ -122,7 +123,7 @@ fn probe_namespace(store: &dyn Store, work: BorrowedFd<'_>, wanted: XattrNamespa
     };
     let at = At::this(work);
     for namespace in candidates {
-        let name = namespace.attribute("opaque");
+        let name = namespace.attribute(Mark::Opaque);
         match store.set_xattr(at, &name, b"y", 0).and_then(|()| store.remove_xattr(at, &name)) {
             Err(error) if !is_full(error.errno()) => {
                 log::info!("marks cannot be stored as {}*: {error}", namespace.prefix())

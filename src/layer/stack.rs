@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use super::claim::Claim;
 use super::dir::RealDir;
 use super::made::Made;
-use super::marker::MarkNamespace;
-use super::origin::HandleDecoder;
 use super::staging::Staging;
 use super::store::Store;
 use super::waiting::Whereabouts;
+use crate::format::namespace::MarkNamespace;
+use crate::format::origin::HandleDecoder;
 use crate::sys::{At, Error, Result};
 use crate::types::RealId;
 

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 
 use super::fd_cache;
 use crate::sys::dirent::RawEntry;
-use crate::sys::handle::FileHandle;
 use crate::sys::{self, At, Result};
+use crate::types::FileHandle;
 use crate::types::{FsUsage, Kind, NewTime, Stat};
 
 /// Directory-relative calls on a layer. Errors carry the errno of the failed call; see the functions of [`crate::sys`] of

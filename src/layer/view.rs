@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::marker::MarkNamespace;
 use super::open::WorkPlace;
 use super::opened::{DIRECTORY, Opened};
 use super::probe::Format;
@@ -15,6 +14,7 @@ use super::staging::{INDEX, Staging};
 use super::store::Store;
 use super::{work_index, workdir};
 use crate::config::UnionConfig;
+use crate::format::namespace::MarkNamespace;
 use crate::sys::{self, At};
 use crate::types::RealId;
 

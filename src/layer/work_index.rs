@@ -8,15 +8,16 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::RenameFlags;
 
 use super::made;
-use super::marker::MarkNamespace;
 use super::open::FUSE_MAGIC;
 use super::opened::Opened;
-use super::origin;
 use super::probe::Format;
 use super::staging::INDEX;
 use super::store::Store;
 use super::workdir::{Unfit, WorkDir, make_dir};
 use crate::error::SetupError;
+use crate::format::marks::Mark;
+use crate::format::namespace::MarkNamespace;
+use crate::format::origin;
 use crate::sys::{self, At};
 
 /// The index of an upperdir that another one has taken the place of.
@@ -78,10 +79,10 @@ pub(super) fn owner_mark(
     }
     let uuid = sys::handle::fs_uuid(index);
     // The kernel would take a mark without the UUID, which it knows, for that of another filesystem.
-    let name = if uuid.is_some() { "upper" } else { "unionfuse.upper" };
+    let mark = if uuid.is_some() { Mark::Upper } else { Mark::UpperWithoutUuid };
     let handle = store.handle(At::this(upper.fd.as_fd()))?;
     let owner = handle.and_then(|handle| origin::encode_upper(&handle, &uuid.unwrap_or_default()));
-    Ok(owner.map(|owner| (namespace.attribute(name), owner)))
+    Ok(owner.map(|owner| (namespace.attribute(mark), owner)))
 }
 
 /// Whether a directory has entries.

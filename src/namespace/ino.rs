@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::layer::origin;
+use crate::format::origin;
 use crate::layer::stack::{Filesystem, LayerInfo};
 use crate::types::{NodeId, RealId, Stat};
 

@@ -5,7 +5,6 @@ pub mod cookie;
 pub mod ino;
 pub mod locks;
 pub mod node;
-pub mod resolve;
 pub mod snapshot;
 pub mod table;
 pub mod walk;

@@ -2,15 +2,18 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::resolve::{self, Finding, Shown};
 use crate::error::{Error, Result};
+use crate::format::aufs;
+use crate::format::marks::Marks;
+use crate::format::namespace::MarkNamespace;
+use crate::format::redirect::Redirect;
+use crate::format::resolve::{self, Finding, Shown};
 use crate::layer::dir::{DirOpener, RealDir};
-use crate::layer::marker::{self, AUFS_OPAQUE, MarkNamespace, Marks};
+use crate::layer::marker;
 use crate::layer::store::Store;
 use crate::sys::At;
 use crate::types::{Kind, RealId, Stat};
@@ -251,7 +254,7 @@ impl Walker<'_> {
         origins: Origins,
         more: bool,
     ) -> Result<Inspected> {
-        if marker::is_aufs_mark(name) && dir.reads_aufs_marks() {
+        if aufs::is_mark(name) && dir.reads_aufs_marks() {
             return Ok((Finding::Absent, None));
         }
         let covered = dir.layer().covered(dir.ino(), name);
@@ -325,7 +328,7 @@ impl Walker<'_> {
     /// be: a directory must not be merged by the marks of another one.
     fn read_marks(&self, at: At<'_>, found: &mut Found) -> Result<bool> {
         let in_upper = found.dir.layer().is_upper();
-        found.marks = match Marks::read(self.store, self.marks, at) {
+        found.marks = match marker::read(self.store, self.marks, at) {
             Err(error) if in_upper && error.errno() == Errno::NOENT => return Ok(false),
             other => other?,
         };
@@ -347,7 +350,7 @@ impl Walker<'_> {
         if !dir.may_have_aufs_marks() {
             return Ok(false);
         }
-        let Some(mark) = marker::aufs_whiteout(name) else {
+        let Some(mark) = aufs::whiteout(name) else {
             return Ok(false);
         };
         let fd = self.dirs.open(dir)?;
@@ -360,7 +363,7 @@ impl Walker<'_> {
         }
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
         let dir = self.store.open(at, flags, 0)?;
-        Ok(self.stat(At::new(dir.as_fd(), OsStr::new(AUFS_OPAQUE)))?.is_some())
+        Ok(self.stat(At::new(dir.as_fd(), OsStr::new(aufs::OPAQUE)))?.is_some())
     }
 }
 
@@ -378,7 +381,7 @@ struct Step {
 
 impl Target {
     fn redirected(&self, redirect: &[u8]) -> Result<Self> {
-        match (split_redirect(redirect)?, self) {
+        match (Redirect::parse(redirect)?, self) {
             (Redirect::Absolute(path), _) => Ok(Self::Path(path)),
             (Redirect::Sibling(name), Self::Name(_)) => Ok(Self::Name(name)),
             (Redirect::Sibling(name), Self::Path(path)) => {
@@ -391,35 +394,8 @@ impl Target {
     }
 }
 
-enum Redirect {
-    Absolute(Vec<Arc<OsStr>>),
-    Sibling(Arc<OsStr>),
-}
-
-/// Takes a value of `overlay.redirect` apart. Components such as `..` could lead out of a layer and are refused.
-fn split_redirect(value: &[u8]) -> Result<Redirect> {
-    let component = |part: &[u8]| {
-        let valid =
-            !part.is_empty() && part != b"." && part != b".." && part.len() <= 255 && !part.contains(&0);
-        if valid {
-            Ok(Arc::<OsStr>::from(OsStr::from_bytes(part)))
-        } else {
-            Err(Error::refused(Errno::INVAL, "broken overlay.redirect in a layer"))
-        }
-    };
-    match value.strip_prefix(b"/") {
-        Some(path) => {
-            Ok(Redirect::Absolute(path.split(|&byte| byte == b'/').map(component).collect::<Result<_>>()?))
-        }
-        None if value.contains(&b'/') => {
-            Err(Error::refused(Errno::INVAL, "broken overlay.redirect in a layer"))
-        }
-        None => Ok(Redirect::Sibling(component(value)?)),
-    }
-}
-
 fn redirect_component(path: &mut Vec<Arc<OsStr>>, at: usize, redirect: &[u8]) -> Result<()> {
-    match split_redirect(redirect)? {
+    match Redirect::parse(redirect)? {
         Redirect::Sibling(name) => path[at] = name,
         Redirect::Absolute(prefix) => {
             let rest = path.split_off(at + 1);
@@ -428,19 +404,4 @@ fn redirect_component(path: &mut Vec<Arc<OsStr>>, at: usize, redirect: &[u8]) ->
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_that_could_leave_a_layer_are_refused() {
-        for value in ["", "/", "..", ".", "/..", "/a/../b", "a/b", "//a", "/a/", "/a//b"] {
-            assert!(split_redirect(value.as_bytes()).is_err(), "{value:?}");
-        }
-        assert!(split_redirect(b"a\0b").is_err());
-        assert!(matches!(split_redirect(b"/a/b"), Ok(Redirect::Absolute(path)) if path.len() == 2));
-        assert!(matches!(split_redirect(b"a"), Ok(Redirect::Sibling(_))));
-    }
 }

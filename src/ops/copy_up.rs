@@ -13,6 +13,7 @@ use super::modes::Widening;
 use super::place::{Place, REPLACED};
 use crate::config::Durability;
 use crate::error::{Error, Result};
+use crate::format::marks::Mark;
 use crate::layer::copy_data::Copied;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
@@ -62,7 +63,7 @@ impl Union {
         if let Some(lower) = node.peek_dir(|directory| directory.stack.lowers.first().cloned()).flatten()
             && let Some(origin) = self.origin_of(source.at(), &lower)?
         {
-            self.set_mark(prepared.at(), "origin", &origin)?;
+            self.set_mark(prepared.at(), Mark::Origin, &origin)?;
             self.mark_impure(&link.parent, &parent)?;
         }
         let copy = self.store.stat(prepared.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
@@ -133,7 +134,7 @@ impl Union {
         // ovl_do_copy_up).
         let origin = origin.filter(|_| !lower.has_links || index.is_some());
         if let Some(origin) = &origin {
-            self.set_mark(staged.at(), "origin", origin)?;
+            self.set_mark(staged.at(), Mark::Origin, origin)?;
         }
         let copy = self.store.stat(staged.at())?.ok_or(Error::refused(Errno::IO, "staged copy is gone"))?;
         let mut upper = UpperFile {

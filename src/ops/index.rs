@@ -9,7 +9,9 @@ use rustix::io::Errno;
 
 use super::Union;
 use crate::error::{Error, Result};
-use crate::layer::origin;
+use crate::format::marks::Mark;
+use crate::format::nlink::Links;
+use crate::format::origin;
 use crate::namespace::node::{IndexEntry, Link, Node};
 use crate::namespace::walk::{DirStack, Found, Origins};
 use crate::sys::At;
@@ -147,7 +149,7 @@ impl Union {
         let extra = entry.extra_links.load(Ordering::Relaxed);
         let in_union = i64::from(stat.nlink) + extra;
         entry.noted.store(false, Ordering::Relaxed);
-        self.write_links(at, &format!("L{:+}", in_union - i64::from(lower_links)))?;
+        self.write_links(at, Links::OfLower(clamp(in_union - i64::from(lower_links))))?;
         self.store.link(at, to)?;
         entry.extra_links.store(extra - 1, Ordering::Relaxed);
         // What is noted is right until a link is made or removed, and that notes it first.
@@ -168,13 +170,13 @@ impl Union {
 
     /// [`Union::note_links`] on a copy that is not in the index yet.
     pub(super) fn write_links_of_upper(&self, at: At<'_>, entry: &IndexEntry) -> Result<()> {
-        self.write_links(at, &format!("U{:+}", entry.extra_links.load(Ordering::Relaxed)))?;
+        self.write_links(at, Links::OfUpper(clamp(entry.extra_links.load(Ordering::Relaxed))))?;
         entry.noted.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    fn write_links(&self, at: At<'_>, value: &str) -> Result<()> {
-        self.set_mark(at, "nlink", value.as_bytes())
+    fn write_links(&self, at: At<'_>, links: Links) -> Result<()> {
+        self.set_mark(at, Mark::Nlink, links.to_string().as_bytes())
     }
 
     /// Removes the index entry of a file whose last name in the union is gone.
@@ -192,25 +194,19 @@ fn known_entry(
     upper: &Stat,
     lower_links: Option<u32>,
 ) -> Arc<IndexEntry> {
+    let mark = mark.and_then(Links::parse);
     let extra_links = AtomicI64::new(extra_links(mark, upper, lower_links));
-    let noted = AtomicBool::new(mark.is_some_and(|mark| mark.starts_with(b"U")));
+    let noted = AtomicBool::new(matches!(mark, Some(Links::OfUpper(_))));
     Arc::new(IndexEntry { name, extra_links, noted })
 }
 
-/// Reads `overlay.nlink` (`U±n` or `L±n`) as the difference between links in the union and links of the upper file.
-fn extra_links(mark: Option<&[u8]>, upper: &Stat, lower_links: Option<u32>) -> i64 {
-    // Without a usable mark, only the index's own link is not one of the union's.
-    let fallback = -1;
-    let Some((base, number)) = mark.and_then(|mark| mark.split_first()) else {
-        return fallback;
-    };
-    // No file has more links than 32 bits count; what claims so must not be calculated with.
-    let Some(number) = std::str::from_utf8(number).ok().and_then(|number| number.parse::<i32>().ok()) else {
-        return fallback;
-    };
-    match (base, lower_links) {
-        (b'U', _) => number.into(),
-        (b'L', Some(lower)) => i64::from(lower) + i64::from(number) - i64::from(upper.nlink),
-        _ => fallback,
-    }
+/// No file has more links than this holds.
+fn clamp(links: i64) -> i32 {
+    links.clamp(i32::MIN.into(), i32::MAX.into()) as i32
+}
+
+/// How many more links a file has in the union than in the upperdir. Without a usable mark, only the index's own link is not one of the
+/// union's.
+fn extra_links(mark: Option<Links>, upper: &Stat, lower_links: Option<u32>) -> i64 {
+    mark.and_then(|mark| mark.beside_upper(upper.nlink, lower_links)).unwrap_or(-1)
 }

@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
+use crate::format::marks::Mark;
+use crate::format::{aufs, origin};
 use crate::layer::dir::RealDir;
-use crate::layer::marker::{self, PLAIN_NAMES};
-use crate::layer::origin;
 use crate::namespace::node::Node;
 use crate::sys::At;
 
@@ -23,7 +23,7 @@ impl Union {
         Ok(handle.and_then(|handle| origin::encode(&handle, &filesystem.uuid)))
     }
 
-    pub(super) fn set_mark(&self, at: At<'_>, mark: &str, value: &[u8]) -> Result<()> {
+    pub(super) fn set_mark(&self, at: At<'_>, mark: Mark, value: &[u8]) -> Result<()> {
         let name = self.upper()?.format.mark(mark);
         let Some(name) = name else { return Ok(()) };
         self.despite_mode(at, || Ok(self.store.set_xattr(at, &name, value, 0)?))
@@ -32,7 +32,7 @@ impl Union {
     /// To be called before a name comes into a directory, be it as a whiteout: one that begins with `.wh.` would be an AUFS mark
     /// when the upperdir is a lowerdir of another union one day, unless its directory says that it is none.
     pub(super) fn announce_name(&self, dir: &UpperDir, name: &OsStr) -> Result<()> {
-        if !marker::is_aufs_mark(name) || dir.real.has_plain_names() {
+        if !aufs::is_mark(name) || dir.real.has_plain_names() {
             return Ok(());
         }
         if !self.upper()?.format.has_xattrs() {
@@ -40,7 +40,7 @@ impl Union {
                 "{name:?}: where this upperdir is a lowerdir, the name will be a whiteout: no mark can be set"
             );
         }
-        self.set_mark(dir.this(), PLAIN_NAMES, b"y")?;
+        self.set_mark(dir.this(), Mark::PlainNames, b"y")?;
         dir.real.set_plain_names();
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Union {
         if node.peek_dir(|directory| directory.impure) == Some(true) {
             return Ok(());
         }
-        self.set_mark(dir.this(), "impure", b"y")?;
+        self.set_mark(dir.this(), Mark::Impure, b"y")?;
         node.with_dir(|directory| directory.impure = true);
         self.changed_in_passing(node);
         // A lookup that read the marks before must not make the directory's node of them once this one is forgotten.

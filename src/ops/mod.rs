@@ -35,10 +35,12 @@ use rustix::io::Errno;
 
 use crate::config::{Durability, UnionConfig};
 use crate::error::{Error, Result, SetupError};
+use crate::format::marks::Marks;
+use crate::format::namespace::MarkNamespace;
 use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
 use crate::layer::fd_cache::FdCache;
-use crate::layer::marker::{MarkNamespace, Marks};
+use crate::layer::marker;
 use crate::layer::stack::{LayerInfo, Upper};
 use crate::layer::store::{Disk, Store};
 use crate::layer::{HIDDEN_WORK, open};
@@ -292,7 +294,7 @@ impl Union {
 
     /// The marks of a file or directory of a layer.
     fn read_marks(&self, at: At<'_>) -> Result<Marks> {
-        Ok(Marks::read(&*self.store, self.options.marks, at)?)
+        Ok(marker::read(&*self.store, self.options.marks, at)?)
     }
 
     /// The name that the union never shows and that cannot be made in it.
@@ -360,7 +362,7 @@ fn root_node(
     let mut impure = false;
     for dir in upper.iter().chain(lowers.iter()) {
         let fd = dirs.open(dir)?;
-        let marks = Marks::read(store, namespace, At::this(fd.as_fd()))?;
+        let marks = marker::read(store, namespace, At::this(fd.as_fd()))?;
         dir.note_marks(&marks);
         // An opaque directory keeps that mark when whiteouts come into it; the root is merged all the same.
         if dir.layer().is_upper() && (marks.opaque || changes_unseen) {

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use super::Union;
 use crate::error::{Error, Result};
+use crate::format::aufs;
 use crate::layer::dir::RealDir;
-use crate::layer::marker;
 use crate::layer::stack::Offsets;
 use crate::namespace::cookie::{self, DOT, DOT_DOT, Place};
 use crate::namespace::node::Node;
@@ -229,14 +229,14 @@ impl Union {
             if raw.name == "." || raw.name == ".." {
                 return ControlFlow::Continue(());
             }
-            let mark = raw.name.as_bytes().strip_prefix(marker::AUFS_PREFIX);
+            let mark = aufs::hidden_by(raw.name);
             match mark.filter(|_| dir.reads_aufs_marks()) {
                 // The mark concerns the name it hides: that layer must be asked for it.
                 Some(hidden) => {
                     marks = true;
                     // `.wh.`, `.wh..` and `.wh...` would be this directory and its parent, which is no entry of it.
-                    if !matches!(hidden, b"" | b"." | b"..") {
-                        names.add(OsStr::from_bytes(hidden), lower);
+                    if !matches!(hidden.as_bytes(), b"" | b"." | b"..") {
+                        names.add(hidden, lower);
                     }
                 }
                 None => names.add(raw.name, lower),

@@ -12,6 +12,7 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::stands_for;
 use crate::error::{Error, Result};
+use crate::format::marks::Mark;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
@@ -362,7 +363,7 @@ impl Union {
         self.store.mkdir(prepared.at(), 0o700)?;
         self.copy_metadata(dir.at(name), &stat, prepared.at())?;
         if let Some(origin) = self.origin_of_dir(node, dir.at(name))? {
-            self.set_mark(prepared.at(), "origin", &origin)?;
+            self.set_mark(prepared.at(), Mark::Origin, &origin)?;
             self.mark_impure(parent, dir)?;
         }
         self.set_opaque(prepared.at())?;

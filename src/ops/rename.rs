@@ -13,6 +13,8 @@ use super::ensure_upper::{Extent, UpperDir};
 use super::lookup::{is_same_link, stands_for};
 use super::remove::{Borrowed, KeptDir, until_undisturbed};
 use crate::error::{Error, Result};
+use crate::format::marks::Mark;
+use crate::format::redirect::Redirect;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
@@ -256,12 +258,12 @@ impl Union {
             return Ok(true);
         }
         let stays = Arc::ptr_eq(&from.parent, &to.parent);
-        let fits = |redirect: &[u8]| stays || redirect.starts_with(b"/");
+        let fits = |redirect: &[u8]| stays || Redirect::is_absolute(redirect);
         if node.peek_dir(|directory| directory.redirect.as_deref().is_some_and(fits)) == Some(true) {
             return Ok(true);
         }
         let redirect = if stays { from.name.as_bytes().to_vec() } else { self.lower_path(node)? };
-        match self.set_mark(upper.this(), "redirect", &redirect) {
+        match self.set_mark(upper.this(), Mark::Redirect, &redirect) {
             Err(error) if matches!(error.errno(), Errno::NOSPC | Errno::TOOBIG | Errno::RANGE) => {
                 log::info!("a directory is moved by copying its tree up: its redirect is too long: {error}");
                 return Ok(false);
@@ -280,7 +282,7 @@ impl Union {
             let link = at.link().ok_or(Error::refused(Errno::NOENT, "the directory was removed"))?;
             let redirect = at.peek_dir(|directory| directory.redirect.clone()).flatten();
             match redirect {
-                Some(redirect) if redirect.starts_with(b"/") => {
+                Some(redirect) if Redirect::is_absolute(&redirect) => {
                     parts.push(OsStr::from_bytes(&redirect[1..]).to_owned());
                     break;
                 }

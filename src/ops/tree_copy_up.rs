@@ -9,6 +9,7 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use super::remove::Borrowed;
 use crate::error::{Error, Result};
+use crate::format::marks::Mark;
 use crate::layer::store::names_in;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
@@ -89,7 +90,7 @@ impl Union {
         if let Some(origin) = self.origin_of_dir(node, dir.this())?
             && self.read_marks(dir.this())?.origin.as_ref() != Some(&origin)
         {
-            self.set_mark(dir.this(), "origin", &origin)?;
+            self.set_mark(dir.this(), Mark::Origin, &origin)?;
             self.mark_impure(&link.parent, &self.upper_dir(&link.parent)?)?;
         }
         Ok(())

@@ -7,6 +7,7 @@ use rustix::fs::{OFlags, RenameFlags};
 use super::Union;
 use super::ensure_upper::UpperDir;
 use crate::error::Result;
+use crate::format::marks::Mark;
 use crate::layer::probe::WhiteoutStyle;
 use crate::layer::staging::Prepared;
 use crate::sys::At;
@@ -115,7 +116,7 @@ impl Union {
             WhiteoutStyle::Xattr => {
                 self.announce_xattr_whiteouts(dir)?;
                 self.store.open(prepared.at(), OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY, 0o600)?;
-                self.set_mark(prepared.at(), "whiteout", b"y")?;
+                self.set_mark(prepared.at(), Mark::Whiteout, b"y")?;
             }
         }
         Ok(prepared)
@@ -127,7 +128,7 @@ impl Union {
             return Ok(());
         }
         if !self.read_marks(dir.this())?.opaque {
-            self.set_mark(dir.this(), "opaque", b"x")?;
+            self.set_mark(dir.this(), Mark::Opaque, b"x")?;
         }
         dir.real.set_xattr_whiteouts();
         Ok(())
@@ -136,7 +137,7 @@ impl Union {
     /// The name of an opaque directory's mark.
     pub(super) fn set_opaque(&self, at: At<'_>) -> Result<()> {
         let upper = self.upper()?;
-        let name: Option<OsString> = upper.format.mark("opaque");
+        let name: Option<OsString> = upper.format.mark(Mark::Opaque);
         let Some(name) = name else {
             let errno = rustix::io::Errno::OPNOTSUPP;
             return Err(crate::Error::refused(

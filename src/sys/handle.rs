@@ -9,15 +9,7 @@ use rustix::io::Errno;
 
 use super::error::last_errno;
 use super::{At, Error, Result};
-
-/// A file handle as the filesystem encodes it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FileHandle {
-    /// How the filesystem encoded it.
-    pub kind: u8,
-    /// The encoding, `MAX_HANDLE_SZ` (128) bytes at most.
-    pub bytes: Vec<u8>,
-}
+use crate::types::FileHandle;
 
 const MAX_HANDLE: usize = 128;
 

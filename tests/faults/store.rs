@@ -11,8 +11,8 @@ use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 use unionfuse::layer::store::{Disk, Store};
 use unionfuse::sys::dirent::RawEntry;
-use unionfuse::sys::handle::FileHandle;
 use unionfuse::sys::{At, Error, Result};
+use unionfuse::types::FileHandle;
 use unionfuse::types::{FsUsage, Kind, NewTime, Stat};
 
 /// What goes wrong, counted in calls since [`Faulty::arm`].

@@ -5,12 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use unionfuse::cli::{self, Command};
+use unionfuse::format::namespace::MarkNamespace;
+use unionfuse::format::{aufs, origin};
 use unionfuse::idmap::{IdMap, IdRanges, acl, capability};
 use unionfuse::layer::claim;
-use unionfuse::layer::marker::{self, MarkNamespace};
 use unionfuse::layer::mode_record::ModeRecord;
-use unionfuse::layer::origin;
-use unionfuse::sys::handle::FileHandle;
+use unionfuse::types::FileHandle;
 
 /// Every form of the command line either mounts something sensible or says why not.
 pub fn command_line(data: &[u8]) {
@@ -95,8 +95,8 @@ pub fn xattr_name(data: &[u8]) {
             assert_eq!(*namespace.name_on_disk(&shown), *name);
         }
     }
-    if let Some(mark) = marker::aufs_whiteout(name) {
-        assert!(mark.len() <= 255 && marker::is_aufs_mark(&mark));
+    if let Some(mark) = aufs::whiteout(name) {
+        assert!(mark.len() <= 255 && aufs::is_mark(&mark));
     }
 }
 

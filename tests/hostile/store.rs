@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use unionfuse::layer::store::{Disk, Store};
 use unionfuse::sys::dirent::RawEntry;
-use unionfuse::sys::handle::FileHandle;
 use unionfuse::sys::{At, Result};
+use unionfuse::types::FileHandle;
 use unionfuse::types::{FsUsage, Kind, NewTime, Stat};
 
 /// Looks on. Panicking is allowed: some tests are about just that.

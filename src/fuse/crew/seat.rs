@@ -1,6 +1,6 @@
 //! What a thread says about the request it is at. Written by that thread only, but for [`Seat::take_over`].
 
-use std::cell::RefCell;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +18,17 @@ const IDLE: u64 = 0;
 const TAKEN: u64 = u64::MAX;
 
 thread_local! {
-    static AT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+    static OWN: OnceCell<Arc<Seat>> = const { OnceCell::new() };
+}
+
+/// Does something with the calling thread's seat, which is made by `make` the first time.
+pub(super) fn own<T>(make: impl FnOnce() -> Arc<Seat>, with: impl FnOnce(&Seat) -> T) -> T {
+    OWN.with(|seat| with(seat.get_or_init(make)))
+}
+
+/// The same, if it has one.
+fn if_any<T>(with: impl FnOnce(&Seat) -> T) -> Option<T> {
+    OWN.with(|seat| seat.get().map(|seat| with(seat)))
 }
 
 /// What a request is about.
@@ -39,30 +49,23 @@ pub(super) struct Seat {
     user: AtomicU32,
     refused: AtomicBool,
     whereabouts: Arc<Whereabouts>,
-    extra: bool,
 }
 
 impl Seat {
     /// Of the calling thread.
-    pub(super) fn new(extra: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             request: AtomicU64::new(IDLE),
             client: AtomicU32::new(0),
             user: AtomicU32::new(0),
             refused: AtomicBool::new(false),
             whereabouts: Whereabouts::here(),
-            extra,
         }
     }
 
-    pub(super) fn begin(self: &Arc<Self>, request: &Request, errand: Errand, refused: bool) {
+    pub(super) fn begin(&self, request: &Request, errand: Errand, refused: bool) {
         self.start(request.unique().0, request.pid(), request.uid(), errand);
         self.refused.store(refused, Ordering::Relaxed);
-        AT.with_borrow_mut(|at| {
-            if at.is_none() {
-                *at = Some(self.clone());
-            }
-        });
     }
 
     fn start(&self, number: u64, client: u32, user: u32, errand: Errand) {
@@ -75,10 +78,6 @@ impl Seat {
 
     pub(super) fn end(&self) {
         self.request.store(IDLE, Ordering::Release);
-    }
-
-    pub(super) fn is_extra(&self) -> bool {
-        self.extra
     }
 
     pub(super) fn client(&self) -> u32 {
@@ -118,12 +117,12 @@ impl Seat {
 
 /// To be called before an answer that says something which would have to be undone: whether it will be taken.
 pub(in crate::fuse) fn commit() -> bool {
-    AT.with_borrow(|seat| seat.as_ref().is_none_or(|seat| seat.commit()))
+    if_any(Seat::commit).unwrap_or(true)
 }
 
 /// Whether the request in hand is not to be waited for.
 pub(in crate::fuse) fn refused() -> bool {
-    AT.with_borrow(|seat| seat.as_ref().is_some_and(|seat| seat.refused.load(Ordering::Relaxed)))
+    if_any(|seat| seat.refused.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// What was seen of a seat, and since when.
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
 
     fn at(number: u64, errand: Errand) -> Seat {
-        let seat = Seat::new(false);
+        let seat = Seat::new();
         seat.start(number, 7, 8, errand);
         seat
     }

@@ -74,7 +74,7 @@ fn confine(union: &Union, wanted: Option<bool>) -> Result<(), Failure> {
     match outcome {
         Ok(()) => Ok(()),
         Err(reason) if wanted == Some(true) => {
-            let remedy = "leave the option out, or use a kernel from Linux 6.2 on with Landlock and seccomp";
+            let remedy = "leave the option out, or use a kernel from Linux 6.2 on, with Landlock";
             Err(SetupError::new("sandbox", None, reason, remedy).into())
         }
         Err(reason) => {

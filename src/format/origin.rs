@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 
-use crate::sys::handle::FileHandle;
+use crate::types::FileHandle;
 
 const VERSION: u8 = 0;
 const MAGIC: u8 = 0xfb;

@@ -1,0 +1,134 @@
+//! Mounting from a program: values and errors, and nothing is left behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use unionfuse::mount::{Failure, umount};
+use unionfuse::{Mount, MountConfig, UnionConfig};
+
+struct Area(tempfile::TempDir);
+
+impl Area {
+    /// `None`, said loudly, where nothing can be mounted.
+    fn new(test: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
+            let said = format!("SKIPPED: library::{test}: needs root and /dev/fuse\n");
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
+            return None;
+        }
+        rustix::process::umask(Mode::empty());
+        let area = Self(tempfile::tempdir().unwrap());
+        for dir in ["lower", "upper", "work", "mnt"] {
+            fs::create_dir(area.path(dir)).unwrap();
+        }
+        fs::write(area.path("lower/f"), "lower").unwrap();
+        Some(area)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn config(&self) -> MountConfig {
+        let union =
+            UnionConfig::new([self.path("lower")]).with_upper(self.path("upper"), Some(self.path("work")));
+        MountConfig::new(union, self.path("mnt"))
+    }
+
+    fn is_mounted(&self) -> bool {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        table.contains(&*self.path("mnt").to_string_lossy())
+    }
+}
+
+#[test]
+fn a_program_mounts_changes_and_unmounts() {
+    let Some(area) = Area::new("a_program_mounts_changes_and_unmounts") else { return };
+    let mut mount = Mount::new(&area.config()).unwrap();
+    assert_eq!(mount.mountpoint().unwrap(), area.path("mnt").canonicalize().unwrap());
+    fs::write(area.path("mnt/f"), "changed").unwrap();
+    let open = fs::File::open(area.path("mnt/f")).unwrap();
+    assert!(mount.unmount().is_err(), "it is in use");
+    assert_eq!(fs::read_to_string(area.path("mnt/f")).unwrap(), "changed");
+    drop(open);
+    mount.unmount().unwrap();
+    assert!(!area.is_mounted());
+    assert_eq!(fs::read_to_string(area.path("upper/f")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(area.path("lower/f")).unwrap(), "lower");
+    // Nobody has the directories any more.
+    Mount::new(&area.config()).unwrap().unmount().unwrap();
+}
+
+#[test]
+fn what_cannot_be_mounted_is_said_and_leaves_nothing() {
+    let Some(area) = Area::new("what_cannot_be_mounted_is_said_and_leaves_nothing") else { return };
+    let mut config = area.config();
+    config.union.lowers = vec![area.path("missing")];
+    let failure = Mount::new(&config).err().expect("a lowerdir is missing");
+    assert!(matches!(&failure, Failure::Setup(_)) && failure.to_string().contains("missing"), "{failure}");
+    let taken = Mount::new(&area.config()).unwrap();
+    fs::create_dir(area.path("other")).unwrap();
+    let failure = Mount::new(&MountConfig { mountpoint: area.path("other"), ..area.config() }).err().unwrap();
+    assert!(failure.to_string().contains("in use"), "{failure}");
+    drop(taken);
+    assert!(!area.is_mounted());
+}
+
+#[test]
+fn others_may_unmount() {
+    let Some(area) = Area::new("others_may_unmount") else { return };
+    let mount = Mount::new(&area.config()).unwrap();
+    let point = area.path("mnt");
+    let other = std::thread::spawn(move || umount(&point, false));
+    mount.wait().unwrap();
+    other.join().unwrap().unwrap();
+    assert!(!area.is_mounted());
+    assert!(umount(&area.path("mnt"), false).unwrap_err().to_string().contains("nothing is mounted"));
+}
+
+/// Only when all tests are built are the examples, too.
+fn build_examples() {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--quiet", "--examples"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().unwrap().success());
+}
+
+/// Runs an example; what it prints.
+fn example(name: &str, args: &[PathBuf]) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_unionfuse")).with_file_name("examples").join(name);
+    let output = std::process::Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_examples_do_what_they_say() {
+    build_examples();
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["lower", "lower/d", "upper", "other", "mnt"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("lower/changed"), "lower").unwrap();
+    fs::write(path("lower/removed"), "lower").unwrap();
+    let listed = example("read_union", &[path("other"), path("lower")]);
+    let mut lines: Vec<&str> = listed.lines().skip(2).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["../", "./", "changed", "d/", "removed"]);
+    let changed = example("change_union", &[path("lower"), path("upper")]);
+    assert!(changed.contains("copy: changed\n"), "{changed}");
+    let is_marked = changed.contains("whiteout: removed\n") || !rustix::process::geteuid().is_root();
+    assert!(is_marked, "{changed}");
+    assert_eq!(fs::read_to_string(path("lower/changed")).unwrap(), "lower");
+    if Area::new("the_examples_do_what_they_say: mount_union").is_some() {
+        let said = example("mount_union", &[path("lower"), path("other"), path("mnt")]);
+        assert_eq!(said, "only in the upperdir\n");
+    }
+}
