@@ -239,7 +239,7 @@ impl Shared {
         }
     }
 
-    /// Lists what the plan has begun, as far as it wants. Who asks for what fails will see.
+    /// Lists what the plan has begun, as far as it wants. An error is not kept: whoever asks for that directory gets it himself.
     fn list(&self, (node, cookie): Key, stamp: Stamp) {
         let mut listing = Listing { shared: self, stamp, entries: VecDeque::new(), goes_on: true };
         let listed = run("list ahead", INodeNo(node.0), || {

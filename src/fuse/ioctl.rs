@@ -12,15 +12,15 @@ const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
 const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
 
-/// Does what an ioctl asks for; the answer's bytes.
-///
-/// # Errors
-/// `ENOTTY` for all but those on inode flags.
 /// Whether a command changes anything.
 pub(super) fn changes(command: u32) -> bool {
     command == FS_IOC_SETFLAGS
 }
 
+/// Does what an ioctl asks for; the answer's bytes.
+///
+/// # Errors
+/// `ENOTTY` for all but those on inode flags.
 pub(super) fn answer(union: &Union, node: NodeId, command: u32, data: &[u8]) -> Result<Vec<u8>> {
     match command {
         FS_IOC_GETFLAGS => Ok(union.get_flags(node)?.to_ne_bytes().to_vec()),

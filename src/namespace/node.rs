@@ -147,8 +147,8 @@ pub struct Directory {
     pub changes: u64,
     /// Counts entries that were copied up, which changes nothing that is shown.
     pub copies: u64,
-    /// Whose the directory's times are: of all who change entries, or of one who publishes a copy and puts the times back. Held
-    /// across system calls, taken after all gates and before nothing.
+    /// Who may change the directory's times: all who change entries of it (readers of the lock), or one who publishes a copy in it and
+    /// puts the times back (its writer). The last lock of an operation: taken when all its gates are, and held across system calls.
     pub times: Arc<RwLock<()>>,
 }
 

@@ -10,7 +10,7 @@ use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
 use crate::error::{Error, Result};
 use crate::namespace::locks;
-use crate::namespace::node::{Home, Link, Node};
+use crate::namespace::node::{Link, Node};
 use crate::types::{Entry, Kind, Name, NodeId};
 
 impl Union {
@@ -144,69 +144,4 @@ impl Union {
         Ok(())
     }
 
-    /// How the file will be reached when one of its names is gone. To be called before that name is removed, with the node's
-    /// gate held; the answer goes to [`Union::name_removed`] after.
-    pub(super) fn home_without(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<Home> {
-        let index = node.index_entry();
-        if let Some(entry) = &index {
-            self.note_links(entry)?;
-        }
-        if self.use_another_name(node, parent, name)? {
-            return Ok(Home::Named);
-        }
-        if let Some(entry) = index {
-            let stat = self.stat(node)?;
-            let left =
-                i64::from(stat.nlink) + entry.extra_links.load(std::sync::atomic::Ordering::Relaxed) - 1;
-            if left > 0 {
-                return Ok(Home::Indexed);
-            }
-        }
-        self.hold(node)
-    }
-
-    /// Puts another name of the upper file than the given one in use, if it has one that we know; while both exist either will
-    /// do. A lookup overtaken by a rename may have noted a name that has gone to another file, so each is looked at first.
-    fn use_another_name(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<bool> {
-        let (real, others) = {
-            let state = node.state.read();
-            let crate::namespace::node::Body::Upper(upper) = &state.body else { return Ok(false) };
-            let differs = |link: &&Link| link.in_upper && !super::lookup::is_same_link(link, parent, name);
-            (upper.real, state.links.iter().filter(differs).cloned().collect::<Vec<Link>>())
-        };
-        for other in others {
-            let dir = self.upper_dir(&other.parent)?;
-            if self.store.stat(dir.at(&other.name))?.is_none_or(|stat| stat.real_id() != real) {
-                self.drop_link(node, &other.parent, &other.name);
-                continue;
-            }
-            let mut state = node.state.write();
-            let known = state
-                .links
-                .iter()
-                .position(|link| super::lookup::is_same_link(link, &other.parent, &other.name));
-            if let Some(position) = known {
-                state.links.swap(0, position);
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Records that a name of an upper file is gone; removes its index entry when it was the last one in the union.
-    pub(super) fn name_removed(&self, node: &Arc<Node>, parent: &Arc<Node>, name: &OsStr, home: Home) {
-        let held = matches!(home, Home::Held(_) | Home::Parked(_));
-        let replaced = match &mut node.state.write().body {
-            crate::namespace::node::Body::Upper(upper) => Some(std::mem::replace(&mut upper.home, home)),
-            _ => None,
-        };
-        if let Some(replaced) = replaced {
-            self.let_go(&replaced);
-        }
-        self.drop_link(node, parent, name);
-        // The name is gone, whatever becomes of an entry that nothing in the union leads to.
-        if held && let Err(error) = self.drop_index_entry(node) {
-            log::warn!("index entry of a file without names: {error}");
-        }
-    }
 }

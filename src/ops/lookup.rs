@@ -8,7 +8,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::remove::DISTURBANCES;
+use super::find::DISTURBANCES;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
@@ -38,7 +38,7 @@ pub(super) struct Adopted {
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) link: Link,
-    /// `None`: its gate is held, so the name stands for the same as ever.
+    /// `None`: the directory's gate is held, so nobody can have changed the name since.
     pub(super) version: Option<Version>,
 }
 

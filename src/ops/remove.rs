@@ -1,74 +1,24 @@
 //! Removing files and directories.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fs::{OFlags, RenameFlags};
+use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
+use super::find::until_undisturbed;
 use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::format::marks::Mark;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Home, Node};
+use crate::namespace::node::{Body, Node};
 use crate::namespace::walk::DirStack;
 use crate::types::{Name, NodeId, Stat};
-
-/// Descriptors of removed files and directories that are held, over all unions of the process: descriptors are the process's too.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-/// How often an operation begins again because others were faster.
-pub(super) const DISTURBANCES: usize = 64;
-
-/// A reference to a node for the length of an operation.
-pub(super) struct Borrowed<'a> {
-    union: &'a Union,
-    node: Arc<Node>,
-}
-
-impl std::ops::Deref for Borrowed<'_> {
-    type Target = Arc<Node>;
-
-    fn deref(&self) -> &Arc<Node> {
-        &self.node
-    }
-}
-
-impl Drop for Borrowed<'_> {
-    fn drop(&mut self) {
-        self.union.forget(self.node.id, 1);
-    }
-}
-
-/// Repeats what found, with the gates held, that others had changed its names since it looked at them.
-pub(super) fn until_undisturbed<T>(attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
-    for _ in 0..DISTURBANCES {
-        if let Some(done) = attempt()? {
-            return Ok(done);
-        }
-    }
-    Err(Error::refused(Errno::STALE, "the names do not hold still; was a layer changed from outside?"))
-}
-
-/// How a removed directory is to be kept.
-pub(super) enum KeptDir {
-    /// By a descriptor.
-    Held,
-    /// In this directory, since descriptors are scarce or of no use.
-    Parked(Arc<RealDir>),
-}
-
-impl KeptDir {
-    pub(super) fn is_parked(&self) -> bool {
-        matches!(self, Self::Parked(_))
-    }
-}
 
 impl Union {
     /// Removes a name that is no directory. The file stays usable for whoever has it open.
@@ -179,35 +129,6 @@ impl Union {
         self.drop_link(victim, parent, name);
     }
 
-    /// What the union shows under a name, referenced for the length of an operation.
-    pub(super) fn find(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Borrowed<'_>> {
-        let missing = || Error::refused(Errno::NOENT, "no such name");
-        self.find_if_any(parent, name)?.ok_or_else(missing)
-    }
-
-    /// Like [`Union::find`]; `None` when nothing is shown.
-    pub(super) fn find_if_any(&self, parent: &Arc<Node>, name: &Arc<OsStr>) -> Result<Option<Borrowed<'_>>> {
-        if self.is_hidden(parent, name) {
-            return Ok(None);
-        }
-        let adopted = self.adopt_name(parent, name, |stack| self.locate(parent, stack, name))?;
-        Ok(adopted.map(|adopted| Borrowed { union: self, node: adopted.node }))
-    }
-
-    /// A directory, referenced for the length of an operation that gives it children: without a reference it could be forgotten
-    /// meanwhile, and they would hang on a node that nobody finds.
-    pub(super) fn borrow_dir(&self, id: NodeId) -> Result<Borrowed<'_>> {
-        let (node, _) = self.dir_node(id)?;
-        match self.table.pin(&node) {
-            true => Ok(Borrowed { union: self, node }),
-            false => Err(Error::refused(Errno::STALE, "unknown node")),
-        }
-    }
-
-    pub(super) fn dir_stack(&self, node: &Node) -> Result<DirStack> {
-        node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
-    }
-
     /// A lower file with several names is copied up before one is removed, because the number of its links can only be kept on
     /// its copy (kernel: `ovl_nlink_start`); an indexed one gets the name first that is then replaced.
     pub(super) fn prepare_removal(
@@ -247,105 +168,6 @@ impl Union {
             Ok(self.store.rename(dir.at(name), prepared.at(), RenameFlags::NOREPLACE)?)
         })?;
         Ok(prepared)
-    }
-
-    /// How a directory that is about to be removed will be reached, by those who have it open.
-    pub(super) fn way_to_keep_dir(&self) -> Result<KeptDir> {
-        Ok(if self.may_hold() { KeptDir::Held } else { KeptDir::Parked(self.parking()?) })
-    }
-
-    /// Keeps a directory that has been removed. `prepared` is where it was moved to, if it was: as it is if it is to be parked.
-    pub(super) fn keep_dir(
-        &self,
-        way: KeptDir,
-        removed: &RealDir,
-        fd: Arc<OwnedFd>,
-        prepared: Option<Prepared<'_>>,
-    ) -> Home {
-        match (way, prepared) {
-            (KeptDir::Parked(parking), Some(prepared)) => {
-                let name = prepared.keep();
-                removed.moved(&parking, Arc::from(name.as_os_str()));
-                Home::Parked(name)
-            }
-            _ => {
-                removed.detach(fd.clone());
-                HELD.fetch_add(1, Ordering::Relaxed);
-                Home::Held(fd)
-            }
-        }
-    }
-
-    /// The work directory, as one that directories lie in.
-    fn parking(&self) -> Result<Arc<RealDir>> {
-        if let Some(parking) = self.parking.get() {
-            return Ok(parking.clone());
-        }
-        let upper = self.upper()?;
-        let dir = upper.staging.at(OsStr::new("."))?;
-        let fd = self.store.open(dir, OFlags::PATH | OFlags::DIRECTORY, 0)?;
-        let ino = self.store.stat_fd(fd.as_fd())?.ino;
-        let parking = || RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
-        Ok(self.parking.get_or_init(parking).clone())
-    }
-
-    /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce or of no use, by a
-    /// name in the work directory.
-    pub(super) fn hold(&self, node: &Node) -> Result<Home> {
-        let place = self.place(node)?;
-        if !self.may_hold() {
-            let staging = &self.upper()?.staging;
-            let name = staging.fresh_name();
-            match self.store.link(place.at(), staging.at(&name)?) {
-                Ok(()) => return Ok(Home::Parked(name)),
-                // A served filesystem without hard links.
-                Err(error)
-                    if self.has_descriptors()
-                        && matches!(
-                            error.errno(),
-                            Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
-                        ) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
-        Ok(Self::held(fd))
-    }
-
-    /// Whether a file without a name is kept by a descriptor.
-    pub(super) fn may_hold(&self) -> bool {
-        self.has_descriptors() && !self.is_upper_served()
-    }
-
-    /// Whether they are plentiful enough to keep one more.
-    fn has_descriptors(&self) -> bool {
-        HELD.load(Ordering::Relaxed) < self.options.held_limit
-    }
-
-    /// Whether the upperdir's filesystem is one that may know files by their names alone.
-    pub(super) fn is_upper_served(&self) -> bool {
-        self.upper.as_ref().is_some_and(|upper| upper.root.layer().served)
-    }
-
-    /// A file that is reachable by its descriptor only.
-    pub(super) fn held(fd: OwnedFd) -> Home {
-        HELD.fetch_add(1, Ordering::Relaxed);
-        Home::Held(Arc::new(fd))
-    }
-
-    /// The last reference to a node is gone: nothing needs to be held any more.
-    pub(super) fn let_go(&self, home: &Home) {
-        match home {
-            Home::Held(_) => {
-                HELD.fetch_sub(1, Ordering::Relaxed);
-            }
-            Home::Parked(name) => {
-                if let Some(upper) = &self.upper {
-                    upper.staging.discard(name);
-                }
-            }
-            Home::Named | Home::Indexed => {}
-        }
     }
 
     /// Puts an opaque directory without whiteouts in the place of one that only the union shows as empty, as the same node.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
-use super::remove::Borrowed;
+use super::find::Borrowed;
 use crate::error::{Error, Result};
 use crate::format::marks::Mark;
 use crate::layer::store::names_in;

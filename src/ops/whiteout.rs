@@ -134,7 +134,10 @@ impl Union {
         Ok(())
     }
 
-    /// The name of an opaque directory's mark.
+    /// Marks a directory opaque.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the upperdir has no extended attributes.
     pub(super) fn set_opaque(&self, at: At<'_>) -> Result<()> {
         let upper = self.upper()?;
         let name: Option<OsString> = upper.format.mark(Mark::Opaque);

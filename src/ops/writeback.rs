@@ -133,7 +133,7 @@ impl Union {
     /// all that is new, such as one name less: nothing is copied up for that.
     pub fn flush_time(&self, caller: Caller, id: NodeId, mtime: Time) -> Result<Attr> {
         let node = self.node(id)?;
-        // First, so that a change in hand that does not hear of it puts its own time before we look.
+        // Told first: an operation on the file that began before and misses it sets its own time, and that is seen by the look below.
         self.told_times.tell(id, mtime);
         let now = {
             let _gates = locks::lock(&[&node]);

@@ -1,0 +1,201 @@
+//! What keeps files and directories reachable that have lost their names, or are about to: another name, a descriptor, or a name in the
+//! work directory.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::Union;
+use super::lookup::is_same_link;
+use crate::error::Result;
+use crate::layer::dir::RealDir;
+use crate::layer::staging::Prepared;
+use crate::namespace::node::{Body, Home, Link, Node};
+
+/// Descriptors of removed files and directories that are held, over all unions of the process: descriptors are the process's too.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// How a removed directory is to be kept.
+pub(super) enum KeptDir {
+    /// By a descriptor.
+    Held,
+    /// In this directory, since descriptors are scarce or of no use.
+    Parked(Arc<RealDir>),
+}
+
+impl KeptDir {
+    pub(super) fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked(_))
+    }
+}
+
+impl Union {
+    /// How the file will be reached when one of its names is gone. To be called before that name is removed, with the node's
+    /// gate held; the answer goes to [`Union::name_removed`] after.
+    pub(super) fn home_without(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<Home> {
+        let index = node.index_entry();
+        if let Some(entry) = &index {
+            self.note_links(entry)?;
+        }
+        if self.use_another_name(node, parent, name)? {
+            return Ok(Home::Named);
+        }
+        if let Some(entry) = index {
+            let stat = self.stat(node)?;
+            let left =
+                i64::from(stat.nlink) + entry.extra_links.load(Ordering::Relaxed) - 1;
+            if left > 0 {
+                return Ok(Home::Indexed);
+            }
+        }
+        self.hold(node)
+    }
+
+    /// Puts another name of the upper file than the given one in use, if it has one that we know; while both exist either will
+    /// do. A lookup overtaken by a rename may have noted a name that has gone to another file, so each is looked at first.
+    fn use_another_name(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> Result<bool> {
+        let (real, others) = {
+            let state = node.state.read();
+            let Body::Upper(upper) = &state.body else { return Ok(false) };
+            let differs = |link: &&Link| link.in_upper && !is_same_link(link, parent, name);
+            (upper.real, state.links.iter().filter(differs).cloned().collect::<Vec<Link>>())
+        };
+        for other in others {
+            let dir = self.upper_dir(&other.parent)?;
+            if self.store.stat(dir.at(&other.name))?.is_none_or(|stat| stat.real_id() != real) {
+                self.drop_link(node, &other.parent, &other.name);
+                continue;
+            }
+            let mut state = node.state.write();
+            let known = state
+                .links
+                .iter()
+                .position(|link| is_same_link(link, &other.parent, &other.name));
+            if let Some(position) = known {
+                state.links.swap(0, position);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Records that a name of an upper file is gone; removes its index entry when it was the last one in the union.
+    pub(super) fn name_removed(&self, node: &Arc<Node>, parent: &Arc<Node>, name: &OsStr, home: Home) {
+        let held = matches!(home, Home::Held(_) | Home::Parked(_));
+        let replaced = match &mut node.state.write().body {
+            Body::Upper(upper) => Some(std::mem::replace(&mut upper.home, home)),
+            _ => None,
+        };
+        if let Some(replaced) = replaced {
+            self.let_go(&replaced);
+        }
+        self.drop_link(node, parent, name);
+        // The name is gone, whatever becomes of an entry that nothing in the union leads to.
+        if held && let Err(error) = self.drop_index_entry(node) {
+            log::warn!("index entry of a file without names: {error}");
+        }
+    }
+
+    /// Keeps a file reachable that is about to lose its last name: by a descriptor, or, when those are scarce or of no use, by a
+    /// name in the work directory.
+    pub(super) fn hold(&self, node: &Node) -> Result<Home> {
+        let place = self.place(node)?;
+        if !self.may_hold() {
+            let staging = &self.upper()?.staging;
+            let name = staging.fresh_name();
+            match self.store.link(place.at(), staging.at(&name)?) {
+                Ok(()) => return Ok(Home::Parked(name)),
+                // A served filesystem without hard links.
+                Err(error)
+                    if self.has_descriptors()
+                        && matches!(
+                            error.errno(),
+                            Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK
+                        ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
+        Ok(Self::held(fd))
+    }
+
+    /// Whether a file without a name is kept by a descriptor.
+    pub(super) fn may_hold(&self) -> bool {
+        self.has_descriptors() && !self.is_upper_served()
+    }
+
+    /// Whether they are plentiful enough to keep one more.
+    fn has_descriptors(&self) -> bool {
+        HELD.load(Ordering::Relaxed) < self.options.held_limit
+    }
+
+    /// Whether the upperdir's filesystem is one that may know files by their names alone.
+    pub(super) fn is_upper_served(&self) -> bool {
+        self.upper.as_ref().is_some_and(|upper| upper.root.layer().served)
+    }
+
+    /// A file that is reachable by its descriptor only.
+    pub(super) fn held(fd: OwnedFd) -> Home {
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Home::Held(Arc::new(fd))
+    }
+
+    /// The last reference to a node is gone: nothing needs to be held any more.
+    pub(super) fn let_go(&self, home: &Home) {
+        match home {
+            Home::Held(_) => {
+                HELD.fetch_sub(1, Ordering::Relaxed);
+            }
+            Home::Parked(name) => {
+                if let Some(upper) = &self.upper {
+                    upper.staging.discard(name);
+                }
+            }
+            Home::Named | Home::Indexed => {}
+        }
+    }
+
+    /// How a directory that is about to be removed will be reached, by those who have it open.
+    pub(super) fn way_to_keep_dir(&self) -> Result<KeptDir> {
+        Ok(if self.may_hold() { KeptDir::Held } else { KeptDir::Parked(self.parking()?) })
+    }
+
+    /// Keeps a directory that has been removed. `prepared` is where it was moved to, if it was: as it is if it is to be parked.
+    pub(super) fn keep_dir(
+        &self,
+        way: KeptDir,
+        removed: &RealDir,
+        fd: Arc<OwnedFd>,
+        prepared: Option<Prepared<'_>>,
+    ) -> Home {
+        match (way, prepared) {
+            (KeptDir::Parked(parking), Some(prepared)) => {
+                let name = prepared.keep();
+                removed.moved(&parking, Arc::from(name.as_os_str()));
+                Home::Parked(name)
+            }
+            _ => {
+                removed.detach(fd.clone());
+                HELD.fetch_add(1, Ordering::Relaxed);
+                Home::Held(fd)
+            }
+        }
+    }
+
+    /// The work directory, as one that directories lie in.
+    fn parking(&self) -> Result<Arc<RealDir>> {
+        if let Some(parking) = self.parking.get() {
+            return Ok(parking.clone());
+        }
+        let upper = self.upper()?;
+        let dir = upper.staging.at(OsStr::new("."))?;
+        let fd = self.store.open(dir, OFlags::PATH | OFlags::DIRECTORY, 0)?;
+        let ino = self.store.stat_fd(fd.as_fd())?.ino;
+        let parking = || RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
+        Ok(self.parking.get_or_init(parking).clone())
+    }
+}
