@@ -1,9 +1,27 @@
 //! unionfuse: overlay semantics in userspace.
 //!
-//! The crate is a library first: [`Union`] is the whole engine and works on directories without any mount, so it can be
-//! embedded and tested as it is. [`fuse`] puts it behind `/dev/fuse`; the `unionfuse` binary is a thin command line over both.
+//! The crate is a library first. [`Union`] is the whole engine and works on directories without any mount, so it can be embedded and
+//! tested as it is:
 //!
-//! Data flows one way: `format`, `config` -> `layer` -> `namespace` -> `ops` -> `fuse`; every system call goes through `sys`.
+//! ```
+//! use unionfuse::types::{Name, NodeId};
+//! use unionfuse::{Union, UnionConfig};
+//!
+//! let union = Union::open(&UnionConfig::new(["/usr", "/etc"]), None)?;
+//! let found = union.lookup(NodeId::ROOT, Name::new("bin".as_ref())?)?;
+//! if let Some(entry) = found {
+//!     println!("bin has number {} and mode {:o}", entry.attr.node.0, entry.attr.perm);
+//!     // Each answer of a lookup is a reference, which is to be given back.
+//!     union.forget(entry.attr.node, 1);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Mount`] puts it behind `/dev/fuse`, where programs see it; the `unionfuse` binary is a thin command line over both. `examples/` has
+//! three programs that use them.
+//!
+//! Data flows one way: [`format`](mod@format), [`config`] -> [`layer`] -> [`namespace`] -> [`ops`] -> [`fuse`] -> [`mount`] -> [`daemon`] -> [`cli`]; every system
+//! call goes through [`sys`].
 
 pub mod cli;
 pub mod config;

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use fuser::{Errno, Generation, INodeNo, Notifier, ReplyEntry, ReplyOpen, ReplyWrite, Request};
 
-use super::ahead::Ahead;
-use super::company::Company;
 use super::convert;
 use super::crew::{Crew, Errand, Sitting};
-use super::follow::{Follow, Following, STREAM, following};
 use super::notify;
+use super::other_clients::OtherClients;
 use super::passthrough::{Access, Passthrough, Way};
+use super::prefetch::Prefetch;
+use super::scheduling::{Follow, Following, STREAM, following};
 use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::namespace::changes::Change;
@@ -42,9 +42,9 @@ pub(super) struct Service {
     notifier: Arc<OnceLock<Notifier>>,
     follow: Option<Arc<Follow>>,
     crew: Arc<Crew>,
-    company: Company,
+    others: OtherClients,
     passthrough: Option<Passthrough>,
-    ahead: Option<Ahead>,
+    prefetch: Option<Prefetch>,
 }
 
 /// A request in hand.
@@ -98,7 +98,7 @@ impl Adapter {
     fn begin(&self, request: &Request, errand: Errand, client: u32) -> Turn<'_> {
         let sitting = self.crew.sit(request, errand, self.extra);
         if client != STREAM {
-            self.company.note(client);
+            self.others.note(client);
         }
         // Those that come later do not stand by: they are there because others cannot go on.
         let follow = if self.extra { None } else { self.follow.as_ref() };
@@ -123,14 +123,14 @@ impl Service {
         // What changes unseen may be out of date as soon as it is listed.
         let unchanging =
             config.list_ahead && config.cache_seconds.is_none() && !config.passthrough && !is_view;
-        let ahead = if unchanging { Ahead::new(union.clone()) } else { None };
-        let company = Company::new();
-        Self { union, config, ttl, is_view, notifier, follow, crew, company, passthrough, ahead }
+        let prefetch = if unchanging { Prefetch::new(union.clone()) } else { None };
+        let others = OtherClients::new();
+        Self { union, config, ttl, is_view, notifier, follow, crew, others, passthrough, prefetch }
     }
 
     /// To be held while anything in the union is changed.
     fn changing(&self) -> Option<Change<'_>> {
-        self.ahead.as_ref().map(Ahead::changing)
+        self.prefetch.as_ref().map(Prefetch::changing)
     }
 
     /// Reading updates the access time of a file in the upperdir. To be called after it, and before it is answered.
@@ -148,8 +148,8 @@ impl Service {
         visit: &mut dyn FnMut(&DirEntry) -> ControlFlow<()>,
     ) -> Result<()> {
         let node = convert::node(ino);
-        match &self.ahead {
-            Some(ahead) => ahead.list(node, cookie, visit),
+        match &self.prefetch {
+            Some(prefetch) => prefetch.list(node, cookie, visit),
             None => self.union.read_dir(node, cookie, true, &mut |entry| visit(&entry)),
         }
     }
@@ -157,7 +157,7 @@ impl Service {
     /// Lets answers about a directory that are on their way count as old. To be called after a change of its entries, and before
     /// that is answered.
     fn entries_changed<T>(&self, req: &Request, directory: INodeNo, outcome: &Result<T, Errno>) {
-        if outcome.is_ok() && self.company.has(req.pid()) {
+        if outcome.is_ok() && self.others.has(req.pid()) {
             self.attributes_changed(directory);
         }
     }

@@ -1,15 +1,15 @@
 //! The union behind `/dev/fuse`: the only place that knows `fuser`.
 
 mod adapter;
-mod ahead;
 mod answer;
-mod company;
 mod convert;
 mod crew;
-mod follow;
 mod ioctl;
 mod notify;
+mod other_clients;
 mod passthrough;
+mod prefetch;
+mod scheduling;
 mod session;
 mod worker;
 

@@ -8,8 +8,8 @@ use fuser::{INodeNo, Notifier, SessionACL};
 
 use super::adapter::Adapter;
 use super::crew::{self, Crew};
-use super::follow::Follow;
 use super::notify::Notices;
+use super::scheduling::Follow;
 use super::worker::Worker;
 use crate::config::SessionConfig;
 use crate::ops::Union;

@@ -46,8 +46,7 @@ impl Union {
         }
         if let Some(entry) = index {
             let stat = self.stat(node)?;
-            let left =
-                i64::from(stat.nlink) + entry.extra_links.load(Ordering::Relaxed) - 1;
+            let left = i64::from(stat.nlink) + entry.extra_links.load(Ordering::Relaxed) - 1;
             if left > 0 {
                 return Ok(Home::Indexed);
             }
@@ -71,10 +70,7 @@ impl Union {
                 continue;
             }
             let mut state = node.state.write();
-            let known = state
-                .links
-                .iter()
-                .position(|link| is_same_link(link, &other.parent, &other.name));
+            let known = state.links.iter().position(|link| is_same_link(link, &other.parent, &other.name));
             if let Some(position) = known {
                 state.links.swap(0, position);
                 return Ok(true);

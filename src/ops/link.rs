@@ -143,5 +143,4 @@ impl Union {
         self.changed_in_passing(parent);
         Ok(())
     }
-
 }

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
-use super::lookup::{is_same_link, stands_for};
 use super::find::{Borrowed, until_undisturbed};
 use super::hold::KeptDir;
+use super::lookup::{is_same_link, stands_for};
 use crate::error::{Error, Result};
 use crate::format::marks::Mark;
 use crate::format::redirect::Redirect;

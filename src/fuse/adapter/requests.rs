@@ -72,8 +72,8 @@ impl Filesystem for Adapter {
         // Both are asked for within what the kernel offers, so neither can fail.
         config.add_capabilities(available).map_err(|_| io::Error::other("INIT flags"))?;
         config.set_max_write(MAX_WRITE).map_err(|_| io::Error::other("max_write"))?;
-        if let Some(ahead) = &self.ahead {
-            ahead.start();
+        if let Some(prefetch) = &self.prefetch {
+            prefetch.start();
         }
         Ok(())
     }

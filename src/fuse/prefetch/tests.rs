@@ -14,7 +14,7 @@ const ROOT: crate::types::Caller = crate::types::Caller { uid: 0, gid: 0, pid: 0
 
 /// A union, and listings of it that are made ahead when the test says so.
 struct Bench {
-    ahead: Ahead,
+    ahead: Prefetch,
     dir: TempDir,
 }
 
@@ -27,7 +27,7 @@ impl Bench {
         }
         fill(&lower, &upper);
         let config = UnionConfig::new([lower]).with_upper(upper, Some(work));
-        Self { ahead: Ahead::unchecked(Arc::new(Union::open(&config, None).unwrap())), dir }
+        Self { ahead: Prefetch::unchecked(Arc::new(Union::open(&config, None).unwrap())), dir }
     }
 
     fn union(&self) -> &Union {

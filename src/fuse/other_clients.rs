@@ -14,14 +14,14 @@ const MEMORY: u64 = 2_000_000_000;
 
 /// Who has been asking lately.
 #[derive(Debug)]
-pub(super) struct Company {
+pub(super) struct OtherClients {
     begun: Instant,
     last: AtomicU32,
     /// When someone else than before was last seen asking, in nanoseconds since the beginning; 0: never.
     changed: AtomicU64,
 }
 
-impl Company {
+impl OtherClients {
     pub(super) fn new() -> Self {
         Self { begun: Instant::now(), last: AtomicU32::new(0), changed: AtomicU64::new(0) }
     }
@@ -56,20 +56,20 @@ mod tests {
 
     #[test]
     fn one_client_is_alone() {
-        let company = Company::new();
+        let clients = OtherClients::new();
         for client in [7, 0, 7, 7] {
-            company.note(client);
+            clients.note(client);
         }
-        assert!(!company.has(7));
-        assert!(company.has(0));
+        assert!(!clients.has(7));
+        assert!(clients.has(0));
     }
 
     #[test]
     fn two_are_not() {
-        let company = Company::new();
-        company.note(7);
-        company.note(8);
-        company.note(8);
-        assert!(company.has(8));
+        let clients = OtherClients::new();
+        clients.note(7);
+        clients.note(8);
+        clients.note(8);
+        assert!(clients.has(8));
     }
 }

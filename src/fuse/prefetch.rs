@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 type Visit<'v> = dyn FnMut(&DirEntry) -> ControlFlow<()> + 'v;
 
 /// Lists directories for the kernel, some of them ahead.
-pub(super) struct Ahead(Arc<Shared>);
+pub(super) struct Prefetch(Arc<Shared>);
 
 struct Shared {
     union: Arc<Union>,
@@ -61,7 +61,7 @@ struct State {
     has_ended: bool,
 }
 
-impl Ahead {
+impl Prefetch {
     /// `None` where there is one processor only: nothing could be done meanwhile.
     pub(super) fn new(union: Arc<Union>) -> Option<Self> {
         let processors = thread::available_parallelism().map_or(1, usize::from);
@@ -183,7 +183,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Ahead {
+impl Drop for Prefetch {
     fn drop(&mut self) {
         self.0.state.lock().has_ended = true;
         self.0.changed.notify_one();
