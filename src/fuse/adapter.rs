@@ -1,12 +1,13 @@
 //! What serves the kernel: the union, and what has to be told to the kernel beside replies.
 
 mod requests;
+mod serve;
 
 use std::ops::{ControlFlow, Deref};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fuser::{Errno, Generation, INodeNo, Notifier, ReplyEntry, ReplyOpen, ReplyWrite, Request};
+use fuser::{INodeNo, Notifier, ReplyOpen, Request};
 
 use super::convert;
 use super::crew::{Crew, Errand, Sitting};
@@ -19,7 +20,7 @@ use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::namespace::changes::Change;
 use crate::ops::Union;
-use crate::types::{Attr, Caller, DirEntry, Entry};
+use crate::types::{Attr, Caller, DirEntry};
 
 /// "For ever", in a form that the kernel can add to its clock.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
@@ -86,12 +87,12 @@ impl Adapter {
     }
 
     /// The same for a request that looks only: nobody has to know whether its answer was taken.
-    fn look(&self, request: &Request) -> Turn<'_> {
+    fn looking(&self, request: &Request) -> Turn<'_> {
         self.begin(request, Errand::Look, request.pid())
     }
 
     /// The same for a request that nobody waits for yet.
-    fn look_ahead(&self, request: &Request) -> Turn<'_> {
+    fn looking_ahead(&self, request: &Request) -> Turn<'_> {
         self.begin(request, Errand::Look, STREAM)
     }
 
@@ -154,14 +155,6 @@ impl Service {
         }
     }
 
-    /// Lets answers about a directory that are on their way count as old. To be called after a change of its entries, and before
-    /// that is answered.
-    fn entries_changed<T>(&self, req: &Request, directory: INodeNo, outcome: &Result<T, Errno>) {
-        if outcome.is_ok() && self.others.has(req.pid()) {
-            self.attributes_changed(directory);
-        }
-    }
-
     /// Lets the kernel ask for the mode again before it runs the file: after a write it asks for size and times only, and
     /// would honour a set-id bit that is gone. Without offset the kernel takes no lock for it, so a request may wait for it.
     fn mode_changed(&self, ino: INodeNo, changed: bool) {
@@ -172,21 +165,6 @@ impl Service {
 
     fn attributes_changed(&self, ino: INodeNo) {
         notify::attributes_changed(&self.notifier, ino);
-    }
-
-    /// Lets the kernel read a directory anew. It takes no lock of the directory for it, so a request may wait for it.
-    fn forget_listing(&self, ino: INodeNo) {
-        notify::listing_changed(&self.notifier, ino);
-    }
-
-    fn reply_written(&self, ino: INodeNo, outcome: Result<(usize, bool), Errno>, reply: ReplyWrite) {
-        match outcome {
-            Ok((count, changed)) => {
-                self.mode_changed(ino, changed);
-                reply.written(u32::try_from(count).unwrap_or(u32::MAX));
-            }
-            Err(errno) => reply.error(errno),
-        }
     }
 
     /// How long the kernel may keep attributes.
@@ -210,12 +188,5 @@ impl Service {
         // What the kernel remembers of the file is from a time when it could not change unseen.
         self.mode_changed(ino, mode_changed || (seen_before && open.changes_unseen(node)));
         Ok(way)
-    }
-
-    fn reply_entry(&self, outcome: Result<Entry, Errno>, reply: ReplyEntry) {
-        match outcome {
-            Ok(entry) => reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0)),
-            Err(errno) => reply.error(errno),
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use fuser::{Errno, INodeNo, ReplyEmpty, ReplyXattr};
+use fuser::{Errno, INodeNo};
 
 use super::{convert, crew};
 use crate::error::Result;
@@ -27,21 +27,5 @@ pub(super) fn run<T>(
             log::error!("{name} of node {}: panic, please report it", node.0);
             Err(Errno::EIO)
         }
-    }
-}
-
-pub(super) fn reply_empty(outcome: Result<(), Errno>, reply: ReplyEmpty) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(errno) => reply.error(errno),
-    }
-}
-
-pub(super) fn reply_sized(outcome: Result<Vec<u8>, Errno>, size: u32, reply: ReplyXattr) {
-    match outcome {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() <= size as usize => reply.data(&value),
-        Ok(_) => reply.error(Errno::ERANGE),
-        Err(errno) => reply.error(errno),
     }
 }

@@ -16,10 +16,12 @@ use fuser::{
 };
 
 use super::Adapter;
-use crate::fuse::answer::{reply_empty, reply_sized, run};
+use super::serve::{Done, Effect, Sized, Written};
+use crate::fuse::answer::run;
 use crate::fuse::crew;
 use crate::fuse::passthrough::{self, Access};
 use crate::fuse::{convert, ioctl, notify};
+use crate::ops::Union;
 use crate::types::{Kind, Name, RenameMode, SetAttr};
 
 /// The largest write the kernel sends at once, in bytes; also what a reading thread keeps ready.
@@ -79,23 +81,15 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _turn = self.look(req);
-        let outcome = run("lookup", parent, || {
-            let found = self.union.lookup(convert::node(parent), Name::new(name)?)?;
+        self.look(req, "lookup", parent, reply, |union| {
+            let found = union.lookup(convert::node(parent), Name::new(name)?)?;
             if let Some(entry) = &found
                 && !crew::commit()
             {
-                self.union.forget(entry.attr.node, 1);
+                union.forget(entry.attr.node, 1);
             }
             Ok(found)
         });
-        match outcome {
-            Ok(Some(entry)) => {
-                reply.entry(&self.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0))
-            }
-            Ok(None) => reply.entry(&self.ttl, &convert::nothing(), Generation(0)),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
@@ -107,11 +101,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let _turn = self.look(req);
-        match run("getattr", ino, || self.union.getattr(convert::node(ino))) {
-            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
+        self.look(req, "getattr", ino, reply, |union| union.getattr(convert::node(ino)));
     }
 
     fn setattr(
@@ -132,8 +122,6 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
         let change = SetAttr {
             perm: mode,
             uid,
@@ -143,30 +131,28 @@ impl Filesystem for Adapter {
             mtime: mtime.map(convert::new_time),
         };
         let (caller, node) = (convert::caller(req, 0), convert::node(ino));
-        let _own = notify::answering(ino);
         // The kernel announces so that it is about to write to a file with set-id bits or capabilities; it has taken the
         // latter away by then.
         let before_writing = change == SetAttr::default()
             && self.passthrough.as_ref().is_some_and(|open| open.is_written_unseen(node));
-        let outcome = run("setattr", ino, || match convert::flushed_time(change, ctime) {
-            _ if before_writing => self.union.written_unseen(caller, node),
-            Some(mtime) if self.config.writeback => self.union.flush_time(caller, node, mtime),
-            _ => self.union.setattr(caller, node, change),
+        let writeback = self.config.writeback;
+        self.change(req, "setattr", ino, reply, |union| {
+            let _own = notify::answering(ino);
+            let attr = match convert::flushed_time(change, ctime) {
+                _ if before_writing => union.written_unseen(caller, node),
+                Some(mtime) if writeback => union.flush_time(caller, node, mtime),
+                _ => union.setattr(caller, node, change),
+            };
+            Ok(Done::new(attr?))
         });
-        match outcome {
-            Ok(attr) => reply.attr(&self.lifetime(&attr), &convert::attr(&attr)),
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        let _turn = self.look(req);
-        let outcome = run("readlink", ino, || self.union.read_link(convert::node(ino)));
-        self.has_read(ino);
-        match outcome {
-            Ok(target) => reply.data(target.as_encoded_bytes()),
-            Err(errno) => reply.error(errno),
-        }
+        self.look(req, "readlink", ino, reply, |union| {
+            let target = union.read_link(convert::node(ino));
+            self.has_read(ino);
+            target
+        });
     }
 
     fn mknod(
@@ -179,59 +165,37 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let caller = convert::caller(req, umask);
-        let kind = Kind::from_mode(mode);
-        let outcome = run("mknod", parent, || {
-            self.union.mknod(
-                caller,
-                convert::node(parent),
-                Name::new(name)?,
-                kind,
-                mode,
-                convert::device(rdev),
-            )
+        let (caller, kind) = (convert::caller(req, umask), Kind::from_mode(mode));
+        let (node, rdev) = (convert::node(parent), convert::device(rdev));
+        self.change(req, "mknod", parent, reply, |union| {
+            Ok(Done::new(union.mknod(caller, node, Name::new(name)?, kind, mode, rdev)?).entries_of(parent))
         });
-        self.entries_changed(req, parent, &outcome);
-        self.reply_entry(outcome, reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let caller = convert::caller(req, umask);
-        let outcome =
-            run("mkdir", parent, || self.union.mkdir(caller, convert::node(parent), Name::new(name)?, mode));
-        self.entries_changed(req, parent, &outcome);
-        self.reply_entry(outcome, reply);
+        let (caller, node) = (convert::caller(req, umask), convert::node(parent));
+        self.change(req, "mkdir", parent, reply, |union| {
+            Ok(Done::new(union.mkdir(caller, node, Name::new(name)?, mode)?).entries_of(parent))
+        });
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let caller = convert::caller(req, 0);
-        let outcome = run("symlink", parent, || {
-            self.union.symlink(caller, convert::node(parent), Name::new(name)?, target.as_os_str())
+        let (caller, node, target) = (convert::caller(req, 0), convert::node(parent), target.as_os_str());
+        self.change(req, "symlink", parent, reply, |union| {
+            Ok(Done::new(union.symlink(caller, node, Name::new(name)?, target)?).entries_of(parent))
         });
-        self.entries_changed(req, parent, &outcome);
-        self.reply_entry(outcome, reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let outcome = run("unlink", parent, || self.union.unlink(convert::node(parent), Name::new(name)?));
-        self.entries_changed(req, parent, &outcome);
-        reply_empty(outcome, reply);
+        self.change(req, "unlink", parent, reply, |union| {
+            Ok(Done::new(union.unlink(convert::node(parent), Name::new(name)?)?).entries_of(parent))
+        });
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let outcome = run("rmdir", parent, || self.union.rmdir(convert::node(parent), Name::new(name)?));
-        self.entries_changed(req, parent, &outcome);
-        reply_empty(outcome, reply);
+        self.change(req, "rmdir", parent, reply, |union| {
+            Ok(Done::new(union.rmdir(convert::node(parent), Name::new(name)?)?).entries_of(parent))
+        });
     }
 
     fn rename(
@@ -244,8 +208,6 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
         let mode = if flags.is_empty() {
             RenameMode::Replace
         } else if flags == RenameFlags::RENAME_NOREPLACE {
@@ -255,36 +217,26 @@ impl Filesystem for Adapter {
         } else {
             return reply.error(Errno::EINVAL);
         };
-        let outcome = run("rename", parent, || {
-            let (name, newname) = (Name::new(name)?, Name::new(newname)?);
-            self.union.rename(convert::node(parent), name, convert::node(newparent), newname, mode)
+        let (from, to) = (convert::node(parent), convert::node(newparent));
+        self.change(req, "rename", parent, reply, |union| {
+            let moved = union.rename(from, Name::new(name)?, to, Name::new(newname)?, mode)?;
+            let done = Done::new(()).entries_of(parent).entries_of(newparent);
+            Ok(moved.into_iter().fold(done, |done, node| done.listing_of(INodeNo(node.0))))
         });
-        self.entries_changed(req, parent, &outcome);
-        self.entries_changed(req, newparent, &outcome);
-        match outcome {
-            Ok(moved) => {
-                moved.into_iter().for_each(|node| self.forget_listing(INodeNo(node.0)));
-                reply.ok();
-            }
-            Err(errno) => reply.error(errno),
-        }
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let outcome = run("link", ino, || {
-            self.union.link(convert::node(ino), convert::node(newparent), Name::new(newname)?)
+        self.change(req, "link", ino, reply, |union| {
+            let entry = union.link(convert::node(ino), convert::node(newparent), Name::new(newname)?)?;
+            Ok(Done::new(entry).entries_of(newparent))
         });
-        self.entries_changed(req, newparent, &outcome);
-        self.reply_entry(outcome, reply);
     }
 
     /// Refused once, after which the kernel opens files by itself and sends reads and writes by node. In a view, an open file
     /// is to stay readable whatever becomes of its name, and its data are those of the moment.
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if self.is_view {
-            let _turn = self.turn(req);
+            let _turn = self.looking(req);
             return match run("open", ino, || self.union.open_view(convert::node(ino))) {
                 Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
                 Err(errno) => reply.error(errno),
@@ -328,7 +280,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = if size < STREAM { self.look(req) } else { self.look_ahead(req) };
+        let _turn = if size < STREAM { self.looking(req) } else { self.looking_ahead(req) };
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -356,22 +308,23 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let _own = notify::answering(ino);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         let clear_set_id = kill.then(|| convert::caller(req, 0));
-        let node = convert::node(ino);
-        let outcome = run("write", ino, || match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            true if self.config.writeback => Ok((self.union.write_back(node, offset, data)?, false)),
-            true => self.union.write_pages(node, offset, data, clear_set_id),
-            // Not gathered, since it takes set-id bits away.
-            false if self.config.writeback => {
-                self.union.with_flushed_time(node, || self.union.write(node, offset, data, clear_set_id))
-            }
-            _ => self.union.write(node, offset, data, clear_set_id),
+        let (node, writeback) = (convert::node(ino), self.config.writeback);
+        self.change(req, "write", ino, reply, |union| {
+            let _own = notify::answering(ino);
+            let written = match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+                true if writeback => union.write_back(node, offset, data).map(|count| (count, false)),
+                true => union.write_pages(node, offset, data, clear_set_id),
+                // Not gathered, since it takes set-id bits away.
+                false if writeback => {
+                    union.with_flushed_time(node, || union.write(node, offset, data, clear_set_id))
+                }
+                false => union.write(node, offset, data, clear_set_id),
+            };
+            let (count, mode_changed) = written?;
+            Ok(Done::new(Written(count)).mode_of(ino, mode_changed))
         });
-        self.reply_written(ino, outcome, reply);
     }
 
     /// Refused once: nothing is to be done at close.
@@ -387,8 +340,7 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        let _turn = self.turn(req);
-        reply_empty(run("fsync", ino, || self.union.fsync(convert::node(ino), datasync)), reply);
+        self.settle(req, "fsync", ino, reply, |union| union.fsync(convert::node(ino), datasync));
     }
 
     /// Refused once, after which the kernel caches listings for as long as the directory is unchanged. Those of a view are not
@@ -401,7 +353,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let _turn = self.look(req);
+        let _turn = self.looking(req);
         let mut given = false;
         let outcome = run("readdir", ino, || {
             self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
@@ -430,7 +382,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.look(req);
+        let _turn = self.looking(req);
         let mut given = false;
         let outcome = run("readdirplus", ino, || {
             self.list(ino, offset, &mut |entry| {
@@ -468,20 +420,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        let _turn = self.look(req);
-        match run("statfs", ino, || self.union.statfs()) {
-            Ok(usage) => reply.statfs(
-                usage.blocks,
-                usage.blocks_free,
-                usage.blocks_available,
-                usage.files,
-                usage.files_free,
-                usage.block,
-                usage.name_max,
-                usage.fragment,
-            ),
-            Err(errno) => reply.error(errno),
-        }
+        self.look(req, "statfs", ino, reply, Union::statfs);
     }
 
     fn setxattr(
@@ -494,42 +433,38 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        let outcome = run("setxattr", ino, || {
-            self.union.set_xattr(convert::caller(req, 0), convert::node(ino), name, value, flags)
+        let (caller, node) = (convert::caller(req, 0), convert::node(ino));
+        self.change(req, "setxattr", ino, reply, |union| {
+            Ok(Done::new(union.set_xattr(caller, node, name, value, flags)?))
         });
-        reply_empty(outcome, reply);
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let _turn = self.look(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        let outcome = run("getxattr", ino, || self.union.get_xattr(convert::node(ino), name));
-        reply_sized(outcome, size, reply);
+        let reply = Sized { reply, size };
+        self.look(req, "getxattr", ino, reply, |union| union.get_xattr(convert::node(ino), name));
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let _turn = self.look(req);
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        let caller = convert::caller(req, 0);
-        reply_sized(run("listxattr", ino, || self.union.list_xattr(caller, convert::node(ino))), size, reply);
+        let (caller, reply) = (convert::caller(req, 0), Sized { reply, size });
+        self.look(req, "listxattr", ino, reply, |union| union.list_xattr(caller, convert::node(ino)));
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        reply_empty(run("removexattr", ino, || self.union.remove_xattr(convert::node(ino), name)), reply);
+        self.change(req, "removexattr", ino, reply, |union| {
+            Ok(Done::new(union.remove_xattr(convert::node(ino), name)?))
+        });
     }
 
     /// Refused once where the kernel opens by itself: it then makes a file by `mknod`, which is one request instead of two.
@@ -554,7 +489,9 @@ impl Filesystem for Adapter {
             let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
             way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
         });
-        self.entries_changed(req, parent, &outcome);
+        if outcome.is_ok() {
+            self.tell(req, Effect::Entries(parent));
+        }
         match outcome {
             Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
             Err(errno) => reply.error(errno),
@@ -585,19 +522,12 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let caller = convert::caller(req, 0);
-        let node = convert::node(ino);
-        let allocate = || self.union.allocate(caller, node, mode, offset, length);
-        let outcome = run("fallocate", ino, || match self.config.writeback {
-            true => self.union.with_flushed_time(node, allocate),
-            false => allocate(),
+        let (caller, node, writeback) = (convert::caller(req, 0), convert::node(ino), self.config.writeback);
+        self.change(req, "fallocate", ino, reply, |union| {
+            let allocate = || union.allocate(caller, node, mode, offset, length);
+            let mode_changed = if writeback { union.with_flushed_time(node, allocate)? } else { allocate()? };
+            Ok(Done::new(()).mode_of(ino, mode_changed))
         });
-        if let Ok(changed) = outcome {
-            self.mode_changed(ino, changed);
-        }
-        reply_empty(outcome.map(drop), reply);
     }
 
     fn ioctl(
@@ -611,19 +541,14 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let _turn = self.turn(req);
-        let _change = ioctl::changes(cmd).then(|| self.changing());
-        let outcome = run("ioctl", ino, || ioctl::answer(&self.union, convert::node(ino), cmd, in_data));
-        match outcome {
-            Ok(data) => {
-                // The kernel does not know what an ioctl changes.
-                if ioctl::changes(cmd) {
-                    self.attributes_changed(ino);
-                }
-                reply.ioctl(0, &data);
-            }
-            Err(errno) => reply.error(errno),
+        let node = convert::node(ino);
+        if !ioctl::changes(cmd) {
+            return self.look(req, "ioctl", ino, reply, |union| ioctl::answer(union, node, cmd, in_data));
         }
+        self.change(req, "ioctl", ino, reply, |union| {
+            // The kernel does not know what an ioctl changes.
+            Ok(Done::new(ioctl::answer(union, node, cmd, in_data)?).attributes_of(ino))
+        });
     }
 
     fn lseek(
@@ -635,15 +560,12 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _turn = self.look(req);
         if !matches!(whence, libc::SEEK_DATA | libc::SEEK_HOLE) {
             return reply.error(Errno::EINVAL);
         }
         let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        match run("lseek", ino, || self.union.seek(convert::node(ino), offset, whence == libc::SEEK_HOLE)) {
-            Ok(found) => reply.offset(i64::try_from(found).unwrap_or(i64::MAX)),
-            Err(errno) => reply.error(errno),
-        }
+        let hole = whence == libc::SEEK_HOLE;
+        self.look(req, "lseek", ino, reply, |union| union.seek(convert::node(ino), offset, hole));
     }
 
     fn copy_file_range(
@@ -659,18 +581,16 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let _turn = self.turn(req);
-        let _change = self.changing();
-        let caller = convert::caller(req, 0);
+        let (caller, writeback) = (convert::caller(req, 0), self.config.writeback);
         // The reply carries 32 bits; a shorter copy is asked for again.
         let len = usize::try_from(len.min(LONGEST_COPY)).unwrap_or(0);
         let from = (convert::node(ino_in), offset_in);
         let to = (convert::node(ino_out), offset_out);
-        let copy = || self.union.copy_range(caller, from, to, len);
-        let outcome = run("copy_file_range", ino_in, || match self.config.writeback {
-            true => self.union.with_flushed_time(to.0, copy),
-            false => copy(),
+        self.change(req, "copy_file_range", ino_in, reply, |union| {
+            let copy = || union.copy_range(caller, from, to, len);
+            let (count, mode_changed) =
+                if writeback { union.with_flushed_time(to.0, copy)? } else { copy()? };
+            Ok(Done::new(Written(count)).mode_of(ino_out, mode_changed))
         });
-        self.reply_written(ino_out, outcome, reply);
     }
 }

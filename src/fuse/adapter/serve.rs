@@ -1,0 +1,239 @@
+//! What each request has in common: its turn, whether it counts as a change, what the kernel is told beside the answer, the answer.
+//! An operation says what it has changed by its value, so that none can be forgotten.
+
+use std::ffi::OsString;
+
+use fuser::{
+    Errno, Generation, INodeNo, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+};
+use smallvec::SmallVec;
+
+use super::{Adapter, Service};
+use crate::error::Result;
+use crate::fuse::answer::run;
+use crate::fuse::{convert, notify};
+use crate::ops::Union;
+use crate::types::{Attr, Entry, FsUsage};
+
+/// Something that the kernel remembers, and that is not so any more. What a request is about itself, the kernel knows from its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Entries of a directory. The kernel knows, but answers about it that are on their way to others must count as old.
+    Entries(INodeNo),
+    /// What a directory lists.
+    Listing(INodeNo),
+    /// Attributes of a node. After a write the kernel asks for size and times only, and would honour a set-id bit that is gone.
+    Attributes(INodeNo),
+}
+
+/// What an operation gives, and what it has changed.
+#[must_use]
+pub(super) struct Done<T> {
+    value: T,
+    effects: SmallVec<[Effect; 2]>,
+}
+
+impl<T> Done<T> {
+    /// Nothing is changed but what the answer is about.
+    pub(super) fn new(value: T) -> Self {
+        Self { value, effects: SmallVec::new() }
+    }
+
+    fn and(mut self, effect: Effect) -> Self {
+        self.effects.push(effect);
+        self
+    }
+
+    pub(super) fn entries_of(self, directory: INodeNo) -> Self {
+        self.and(Effect::Entries(directory))
+    }
+
+    pub(super) fn listing_of(self, directory: INodeNo) -> Self {
+        self.and(Effect::Listing(directory))
+    }
+
+    pub(super) fn attributes_of(self, node: INodeNo) -> Self {
+        self.and(Effect::Attributes(node))
+    }
+
+    /// The mode of a file, if it has changed.
+    pub(super) fn mode_of(self, node: INodeNo, has_changed: bool) -> Self {
+        if has_changed { self.attributes_of(node) } else { self }
+    }
+}
+
+impl Adapter {
+    /// A request that changes nothing, and whose answer nobody has to take.
+    pub(super) fn look<'s, T, R: Answer<T>>(
+        &'s self,
+        request: &Request,
+        what: &'static str,
+        node: INodeNo,
+        reply: R,
+        operation: impl FnOnce(&'s Union) -> Result<T>,
+    ) {
+        let _turn = self.looking(request);
+        reply.answer(self, run(what, node, || operation(&self.union)));
+    }
+
+    /// A request that makes durable what was changed before.
+    pub(super) fn settle<'s, T, R: Answer<T>>(
+        &'s self,
+        request: &Request,
+        what: &'static str,
+        node: INodeNo,
+        reply: R,
+        operation: impl FnOnce(&'s Union) -> Result<T>,
+    ) {
+        let _turn = self.turn(request);
+        reply.answer(self, run(what, node, || operation(&self.union)));
+    }
+
+    /// A request that changes something.
+    pub(super) fn change<'s, T, R: Answer<T>>(
+        &'s self,
+        request: &Request,
+        what: &'static str,
+        node: INodeNo,
+        reply: R,
+        operation: impl FnOnce(&'s Union) -> Result<Done<T>>,
+    ) {
+        let _turn = self.turn(request);
+        let _change = self.changing();
+        let outcome = run(what, node, || operation(&self.union)).map(|done| {
+            done.effects.into_iter().for_each(|effect| self.tell(request, effect));
+            done.value
+        });
+        reply.answer(self, outcome);
+    }
+
+    /// Tells the kernel, before the request is answered. It takes no lock of a node for any of these, so a request may wait for it.
+    pub(super) fn tell(&self, request: &Request, effect: Effect) {
+        match effect {
+            // There is nobody to whom such an answer could be on its way.
+            Effect::Entries(_) if !self.others.has(request.pid()) => {}
+            Effect::Entries(node) | Effect::Attributes(node) => {
+                notify::attributes_changed(&self.notifier, node);
+            }
+            Effect::Listing(directory) => notify::listing_changed(&self.notifier, directory),
+        }
+    }
+}
+
+/// The one answer to a request.
+pub(super) trait Answer<T> {
+    /// Says how it went.
+    fn answer(self, service: &Service, outcome: Result<T, Errno>);
+}
+
+/// A number of bytes written.
+pub(super) struct Written(pub(super) usize);
+
+/// Asks for as many bytes as there is room for; with none, for their number.
+pub(super) struct Sized {
+    pub(super) reply: ReplyXattr,
+    pub(super) size: u32,
+}
+
+impl Answer<()> for ReplyEmpty {
+    fn answer(self, _: &Service, outcome: Result<(), Errno>) {
+        match outcome {
+            Ok(()) => self.ok(),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<Attr> for ReplyAttr {
+    fn answer(self, service: &Service, outcome: Result<Attr, Errno>) {
+        match outcome {
+            Ok(attr) => self.attr(&service.lifetime(&attr), &convert::attr(&attr)),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<Entry> for ReplyEntry {
+    fn answer(self, service: &Service, outcome: Result<Entry, Errno>) {
+        self.answer(service, outcome.map(Some));
+    }
+}
+
+impl Answer<Option<Entry>> for ReplyEntry {
+    /// That there is nothing is remembered, too.
+    fn answer(self, service: &Service, outcome: Result<Option<Entry>, Errno>) {
+        match outcome {
+            Ok(Some(entry)) => {
+                self.entry(&service.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0));
+            }
+            Ok(None) => self.entry(&service.ttl, &convert::nothing(), Generation(0)),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<OsString> for ReplyData {
+    fn answer(self, _: &Service, outcome: Result<OsString, Errno>) {
+        match outcome {
+            Ok(target) => self.data(target.as_encoded_bytes()),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<Written> for ReplyWrite {
+    fn answer(self, _: &Service, outcome: Result<Written, Errno>) {
+        match outcome {
+            Ok(Written(count)) => self.written(u32::try_from(count).unwrap_or(u32::MAX)),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<Vec<u8>> for Sized {
+    fn answer(self, _: &Service, outcome: Result<Vec<u8>, Errno>) {
+        match outcome {
+            Ok(value) if self.size == 0 => self.reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+            Ok(value) if value.len() <= self.size as usize => self.reply.data(&value),
+            Ok(_) => self.reply.error(Errno::ERANGE),
+            Err(errno) => self.reply.error(errno),
+        }
+    }
+}
+
+impl Answer<Vec<u8>> for ReplyIoctl {
+    fn answer(self, _: &Service, outcome: Result<Vec<u8>, Errno>) {
+        match outcome {
+            Ok(data) => self.ioctl(0, &data),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<u64> for ReplyLseek {
+    fn answer(self, _: &Service, outcome: Result<u64, Errno>) {
+        match outcome {
+            Ok(found) => self.offset(i64::try_from(found).unwrap_or(i64::MAX)),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+impl Answer<FsUsage> for ReplyStatfs {
+    fn answer(self, _: &Service, outcome: Result<FsUsage, Errno>) {
+        match outcome {
+            Ok(usage) => self.statfs(
+                usage.blocks,
+                usage.blocks_free,
+                usage.blocks_available,
+                usage.files,
+                usage.files_free,
+                usage.block,
+                usage.name_max,
+                usage.fragment,
+            ),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
