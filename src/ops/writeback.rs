@@ -107,8 +107,8 @@ impl Union {
     pub fn with_flushed_time<T>(&self, id: NodeId, change: impl FnOnce() -> Result<T>) -> Result<T> {
         let node = self.node(id)?;
         // Copying up may take long, and the kernel tell the time meanwhile.
-        self.ensure_upper(&node, Extent::All)?;
         let told = self.told_times.listen(id);
+        self.ensure_upper(&node, Extent::All)?;
         let before = self.stat(&node)?.mtime;
         let changed = change();
         let _gates = locks::lock(&[&node]);
@@ -142,7 +142,11 @@ impl Union {
         if now.mtime == mtime {
             return Ok(self.attr_of(&node, &now));
         }
-        self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })
+        let attr =
+            self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })?;
+        // And again, for one that has begun since.
+        self.told_times.tell(id, mtime);
+        Ok(attr)
     }
 }
 
