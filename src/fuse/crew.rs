@@ -42,7 +42,7 @@ const STUCK: Duration = Duration::from_secs(1);
 /// After so many looks at which threads were free it is urgent no more.
 const CALM: u32 = 4;
 
-/// Threads that there may be. Each takes about 40 KiB when it has served.
+/// Threads that there may be. Each takes about 25 KiB when it has served.
 const MOST: usize = 1024;
 /// Of these, how many there may be for requests that are slow and not yet stuck: a disk that is merely slow needs no more.
 const MOST_SLOW: usize = 128;

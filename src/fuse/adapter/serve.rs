@@ -9,7 +9,7 @@ use fuser::{
 };
 use smallvec::SmallVec;
 
-use super::{Adapter, Service};
+use super::{Adapter, Service, Turn};
 use crate::error::Result;
 use crate::fuse::answer::run;
 use crate::fuse::{convert, notify};
@@ -73,8 +73,7 @@ impl Adapter {
         reply: R,
         operation: impl FnOnce(&'s Union) -> Result<T>,
     ) {
-        let _turn = self.looking(request);
-        reply.answer(self, run(what, node, || operation(&self.union)));
+        self.serve(self.looking(request), what, node, reply, operation);
     }
 
     /// A request that makes durable what was changed before.
@@ -86,7 +85,17 @@ impl Adapter {
         reply: R,
         operation: impl FnOnce(&'s Union) -> Result<T>,
     ) {
-        let _turn = self.turn(request);
+        self.serve(self.turn(request), what, node, reply, operation);
+    }
+
+    fn serve<'s, T, R: Answer<T>>(
+        &'s self,
+        _turn: Turn<'_>,
+        what: &'static str,
+        node: INodeNo,
+        reply: R,
+        operation: impl FnOnce(&'s Union) -> Result<T>,
+    ) {
         reply.answer(self, run(what, node, || operation(&self.union)));
     }
 
