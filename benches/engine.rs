@@ -12,6 +12,7 @@ use criterion::Criterion;
 use fs_err as fs;
 use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
+use unionfuse::namespace::refs::NodeRef;
 use unionfuse::types::{Caller, Kind, Name, NodeId};
 use unionfuse::{Error, Union};
 
@@ -85,7 +86,7 @@ impl Bed {
     fn node(&self, parent: NodeId, name: &OsStr) -> Result<NodeId, Error> {
         let entry = self.union.lookup(parent, Name::new(name)?)?;
         // A name that is missing gives the root, at which everything else then fails.
-        Ok(entry.map_or(NodeId::ROOT, |entry| entry.attr.node))
+        Ok(entry.map_or(NodeId::ROOT, |entry| entry.give_to_kernel().node))
     }
 
     fn lookup(&self, dir: NodeId, rounds: u64) -> Result<Duration, Error> {
@@ -105,8 +106,8 @@ impl Bed {
         let mut nodes = Vec::with_capacity(ENTRIES);
         for _ in 0..rounds {
             let start = Instant::now();
-            self.union.read_dir(dir, 0, true, &mut |entry| {
-                nodes.extend(entry.attr.map(|attr| attr.node));
+            self.union.read_dir(dir, 0, true, &mut |_, node| {
+                nodes.extend(node.map(NodeRef::give_to_kernel));
                 ControlFlow::Continue(())
             })?;
             total += start.elapsed();
@@ -123,7 +124,7 @@ impl Bed {
             let made = self.union.mknod(CALLER, dir, Name::new(name.as_ref())?, Kind::File, 0o644, 0)?;
             total += start.elapsed();
             self.union.unlink(dir, Name::new(name.as_ref())?)?;
-            self.union.forget(made.attr.node, 1);
+            drop(made);
         }
         Ok(total)
     }

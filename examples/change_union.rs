@@ -15,9 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let name = Name::new("changed".as_ref())?;
     let entry = union.lookup(NodeId::ROOT, name)?.ok_or("LOWER has no file 'changed'")?;
-    union.write(entry.attr.node, 0, b"changed", None)?;
-    // Each lookup gives a reference, which is to be given back.
-    union.forget(entry.attr.node, 1);
+    // The node can be used by its number as long as there is a reference to it.
+    union.write(entry.node.id(), 0, b"changed", None)?;
     union.unlink(NodeId::ROOT, Name::new("removed".as_ref())?)?;
 
     for entry in fs::read_dir(upper)? {

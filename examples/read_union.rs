@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for layer in union.layers() {
         println!("layer {}: {}", layer.index, layer.path.display());
     }
-    union.read_dir(NodeId::ROOT, 0, false, &mut |entry| {
+    union.read_dir(NodeId::ROOT, 0, false, &mut |entry, _| {
         let slash = if entry.kind == Kind::Directory { "/" } else { "" };
         println!("{}{slash}", entry.name.to_string_lossy());
         ControlFlow::Continue(())

@@ -11,8 +11,9 @@
 //! let found = union.lookup(NodeId::ROOT, Name::new("bin".as_ref())?)?;
 //! if let Some(entry) = found {
 //!     println!("bin has number {} and mode {:o}", entry.attr.node.0, entry.attr.perm);
-//!     // Each answer of a lookup is a reference, which is to be given back.
-//!     union.forget(entry.attr.node, 1);
+//!     // Until the entry is dropped, its number finds the node.
+//!     let target = union.getattr(entry.node.id())?;
+//!     assert_eq!(target.kind, entry.attr.kind);
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -210,13 +210,6 @@ pub struct Attr {
     pub ctime: Time,
 }
 
-/// The answer to a lookup or a creation: the node is referenced once more until `forget`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// The attributes; `attr.node` is the node.
-    pub attr: Attr,
-}
-
 /// One entry of a directory listing.
 #[derive(Debug, Clone)]
 pub struct DirEntry {

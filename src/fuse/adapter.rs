@@ -19,6 +19,7 @@ use super::scheduling::{Follow, Following, STREAM, following};
 use crate::config::SessionConfig;
 use crate::error::Result;
 use crate::namespace::changes::Change;
+use crate::namespace::refs::NodeRef;
 use crate::ops::Union;
 use crate::types::{Attr, Caller, DirEntry};
 
@@ -141,7 +142,7 @@ impl Service {
         }
     }
 
-    /// Lists a directory with attributes, see [`Union::read_dir`].
+    /// Lists a directory with attributes, see [`Union::read_dir`]. The nodes of the entries that `visit` takes are the kernel's.
     fn list(
         &self,
         ino: INodeNo,
@@ -151,7 +152,13 @@ impl Service {
         let node = convert::node(ino);
         match &self.prefetch {
             Some(prefetch) => prefetch.list(node, cookie, visit),
-            None => self.union.read_dir(node, cookie, true, &mut |entry| visit(&entry)),
+            None => self.union.read_dir(node, cookie, true, &mut |entry, node| {
+                let flow = visit(&entry);
+                if flow.is_continue() {
+                    node.map(NodeRef::give_to_kernel);
+                }
+                flow
+            }),
         }
     }
 

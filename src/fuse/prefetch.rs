@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use fuser::INodeNo;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use self::plan::{Asked, Key, Part, Plan};
+use self::plan::{Asked, Key, Part, Plan, Ready};
 use super::answer::run;
 use crate::error::Result;
 use crate::namespace::changes::{Change, Stamp};
+use crate::namespace::refs::{KeptRef, NodeRef};
 use crate::ops::Union;
 use crate::types::{DirEntry, NodeId};
 
@@ -38,7 +39,7 @@ const MOMENT: Duration = Duration::from_millis(2);
 /// When nothing is taken for this time, what is ready is given up.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Takes entries; breaking says that the entry was not taken.
+/// Takes entries, whose references are the kernel's then; breaking says that the entry was not taken.
 type Visit<'v> = dyn FnMut(&DirEntry) -> ControlFlow<()> + 'v;
 
 /// Lists directories for the kernel, some of them ahead.
@@ -131,12 +132,13 @@ impl Prefetch {
     fn answer(&self, (node, mut cookie): Key, mut part: Part, visit: &mut Visit<'_>) {
         let first = cookie;
         loop {
-            while let Some(entry) = part.entries.front() {
-                if visit(entry).is_break() {
+            while let Some(ready) = part.entries.pop_front() {
+                if visit(&ready.entry).is_break() {
+                    part.entries.push_front(ready);
                     return self.plan(|plan| plan.put_back((node, cookie), part));
                 }
-                cookie = entry.cookie;
-                part.entries.pop_front();
+                cookie = ready.entry.cookie;
+                ready.node.map(KeptRef::give_to_kernel);
             }
             if part.is_last {
                 // The kernel asks once more, to be told that there is nothing.
@@ -158,11 +160,12 @@ impl Prefetch {
         let stamp = self.0.union.changes().stamp();
         let mut directories = Vec::new();
         let mut is_last = true;
-        self.0.union.read_dir(node, cookie, true, &mut |entry| {
+        self.0.union.read_dir(node, cookie, true, &mut |entry, node| {
             let flow = visit(&entry);
             if flow.is_break() {
                 is_last = false;
             } else {
+                node.map(NodeRef::give_to_kernel);
                 cookie = entry.cookie;
                 directories.extend(plan::directories_in([&entry]));
             }
@@ -212,14 +215,14 @@ impl Shared {
         self.update(&mut state, Plan::upset);
         let given_up = state.plan.take_given_up();
         drop(state);
-        self.forget(&given_up);
+        let_go(given_up);
     }
 
     /// Does the next thing there is to do; `false` if there is none.
     fn step(&self, state: &mut MutexGuard<'_, State>) -> bool {
         let given_up = state.plan.take_given_up();
         if !given_up.is_empty() {
-            MutexGuard::unlocked(state, || self.forget(&given_up));
+            MutexGuard::unlocked(state, || let_go(given_up));
             return true;
         }
         let Some(stamp) = self.union.changes().stamp() else { return false };
@@ -243,24 +246,25 @@ impl Shared {
     fn list(&self, (node, cookie): Key, stamp: Stamp) {
         let mut listing = Listing { shared: self, stamp, entries: VecDeque::new(), goes_on: true };
         let listed = run("list ahead", INodeNo(node.0), || {
-            self.union.read_dir(node, cookie, true, &mut |entry| listing.add(entry))
+            self.union.read_dir(node, cookie, true, &mut |entry, node| listing.add(entry, node))
         });
         if listed.is_ok() && listing.goes_on {
             listing.hand_over(true);
         }
         self.update(&mut self.state.lock(), Plan::stop);
         self.progress.notify_all();
-        self.forget(listing.entries.make_contiguous());
+        let_go(listing.entries);
     }
+}
 
-    fn forget(&self, entries: &[DirEntry]) {
-        for entry in entries.iter().filter(|entry| entry.attr.is_some()) {
-            // It is in the log; there is nobody to tell it.
-            let _ = run("forget", INodeNo(entry.node.0), || {
-                self.union.forget(entry.node, 1);
-                Ok(())
-            });
-        }
+/// Gives references back, which may close and remove things.
+fn let_go(entries: impl IntoIterator<Item = Ready>) {
+    for ready in entries {
+        // It is in the log; there is nobody to tell it.
+        let _ = run("forget", INodeNo(ready.entry.node.0), || {
+            drop(ready.node);
+            Ok(())
+        });
     }
 }
 
@@ -269,19 +273,20 @@ struct Listing<'a> {
     shared: &'a Shared,
     stamp: Stamp,
     /// What the plan has not got yet.
-    entries: VecDeque<DirEntry>,
+    entries: VecDeque<Ready>,
     goes_on: bool,
 }
 
 impl Listing<'_> {
-    fn add(&mut self, entry: DirEntry) -> ControlFlow<()> {
+    fn add(&mut self, entry: DirEntry, node: Option<NodeRef<'_>>) -> ControlFlow<()> {
         if self.entries.len() >= PART {
             self.hand_over(false);
         }
         if !self.goes_on {
             return ControlFlow::Break(());
         }
-        self.entries.push_back(entry);
+        let node = node.map(|node| self.shared.union.keep(node));
+        self.entries.push_back(Ready { entry, node });
         ControlFlow::Continue(())
     }
 

@@ -176,7 +176,7 @@ fn open_upper(
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime || read_only);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging, format, made, work, claim, read_only })
+    Ok(Upper { root, staging: Arc::new(staging), format, made, work, claim, read_only })
 }
 
 /// Whether a union that is to be seen writes to the upperdir.

@@ -185,7 +185,7 @@ pub struct Upper {
     /// Its root.
     pub root: Arc<RealDir>,
     /// Where changes are prepared.
-    pub staging: Staging,
+    pub staging: Arc<Staging>,
     /// How marks are written.
     pub format: super::probe::Format,
     /// Directories that were made for this mount: the work directory, or what is in it.

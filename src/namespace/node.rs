@@ -1,13 +1,13 @@
 //! Nodes: the files and directories the kernel knows. State lives here, never on a name.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwLock};
 
 use super::cookie::Places;
+use super::held::{Held, Parked};
 use super::walk::DirStack;
 use crate::layer::dir::RealDir;
 use crate::types::{Birth, Kind, NodeId, RealId};
@@ -33,12 +33,19 @@ pub struct Node {
 #[derive(Debug)]
 pub struct State {
     /// Its names in the union that are known; the first is the one to work with. Empty for the root and for removed files.
-    pub links: Links,
+    pub(super) links: Links,
     /// Where its content is.
     pub body: Body,
 }
 
-/// A name in the union.
+impl State {
+    /// The names in the union that are known; the first is the one to work with. None for the root and for removed files.
+    pub fn links(&self) -> &[CountedLink] {
+        &self.links
+    }
+}
+
+/// A name in the union, as it is or was at some moment.
 #[derive(Debug, Clone)]
 pub struct Link {
     /// The directory.
@@ -49,8 +56,36 @@ pub struct Link {
     pub in_upper: bool,
 }
 
+impl Link {
+    /// Whether this is that name.
+    pub fn is(&self, parent: &Arc<Node>, name: &OsStr) -> bool {
+        Arc::ptr_eq(&self.parent, parent) && *self.name == *name
+    }
+}
+
+/// A name that a node bears: a reference to its directory. Only the table makes and dissolves them.
+#[derive(Debug)]
+pub struct CountedLink(pub(super) Link);
+
+impl std::ops::Deref for CountedLink {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
 /// The known names of a node: nearly always one.
-pub type Links = smallvec::SmallVec<[Link; 1]>;
+pub type Links = smallvec::SmallVec<[CountedLink; 1]>;
+
+/// A name and the version of its directory in which it was seen.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The name.
+    pub link: Link,
+    /// `None`: the directory's gate is held, so nobody can have changed the name since.
+    pub version: Option<Version>,
+}
 
 /// Where a node's content is.
 #[derive(Debug)]
@@ -116,9 +151,9 @@ pub enum Home {
     /// By its entry in the index: no name of it is in the upperdir yet.
     Indexed,
     /// By a descriptor: it has no name that we know of.
-    Held(Arc<OwnedFd>),
+    Held(Arc<Held>),
     /// By a name in the work directory: it was removed while in use, and descriptors were scarce.
-    Parked(OsString),
+    Parked(Arc<Parked>),
 }
 
 /// A directory.
@@ -197,7 +232,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         let mut pending = std::mem::take(&mut self.state.get_mut().links);
         while let Some(link) = pending.pop() {
-            if let Some(mut parent) = Arc::into_inner(link.parent) {
+            if let Some(mut parent) = Arc::into_inner(link.0.parent) {
                 pending.append(&mut parent.state.get_mut().links);
             }
         }
@@ -205,8 +240,14 @@ impl Drop for Node {
 }
 
 impl Node {
+    /// The root, which is never forgotten.
+    pub fn root(directory: Directory) -> Self {
+        let body = Body::Directory(Box::new(directory));
+        Self::new(NodeId::ROOT, Kind::Directory, Links::new(), body)
+    }
+
     /// A node with one reference.
-    pub fn new(id: NodeId, kind: Kind, links: Links, body: Body) -> Self {
+    pub(super) fn new(id: NodeId, kind: Kind, links: Links, body: Body) -> Self {
         Self {
             id,
             kind,
@@ -231,7 +272,22 @@ impl Node {
 
     /// The name to work with.
     pub fn link(&self) -> Option<Link> {
-        self.state.read().links.first().cloned()
+        self.state.read().links.first().map(|link| link.0.clone())
+    }
+
+    /// The upperdir has the file under this name now.
+    pub fn is_in_upper_as(&self, parent: &Arc<Node>, name: &OsStr) {
+        let mut state = self.state.write();
+        if let Some(known) = state.links.iter_mut().find(|link| link.is(parent, name)) {
+            known.0.in_upper = true;
+        }
+    }
+
+    /// Lets this name be the one to work with; `false` when the node does not bear it any more.
+    pub fn prefer_link(&self, parent: &Arc<Node>, name: &OsStr) -> bool {
+        let mut state = self.state.write();
+        let known = state.links.iter().position(|link| link.is(parent, name));
+        known.inspect(|position| state.links.swap(0, *position)).is_some()
     }
 
     /// Whether the file is in the upperdir (for a directory: has an upper part).

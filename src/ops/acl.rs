@@ -19,7 +19,7 @@ impl Union {
         if let Some(known) = node.peek_dir(|directory| directory.default_acl).flatten() {
             return Ok(known);
         }
-        let fd = self.dirs.open(upper)?;
+        let fd = self.nodes.dirs.open(upper)?;
         let found = match self.store.get_xattr(At::this(fd.as_fd()), OsStr::new(DEFAULT_ACL)) {
             Ok(value) => value.is_some(),
             Err(error) if error.errno() == Errno::OPNOTSUPP => false,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::idmap::{LayerId, NO_ID};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Node};
+use crate::namespace::open_files::OpenFile;
 use crate::sys::At;
 use crate::types::{Attr, Caller, FsUsage, Kind, NewTime, NodeId, SetAttr, Stat};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -268,7 +269,7 @@ impl Union {
     }
 
     /// Takes the set-id bits away that a change of the data by `caller` must not leave. Returns whether there were any.
-    pub(super) fn clear_set_id_for(&self, caller: Caller, file: &super::OpenFile) -> Result<bool> {
+    pub(super) fn clear_set_id_for(&self, caller: Caller, file: &OpenFile) -> Result<bool> {
         if self.may_keep_set_id(caller) {
             return Ok(false);
         }
@@ -276,7 +277,7 @@ impl Union {
     }
 
     /// [`Union::clear_set_id_for`] a caller known not to have `CAP_FSETID`.
-    pub(super) fn clear_set_id(&self, caller: Caller, file: &super::OpenFile) -> Result<bool> {
+    pub(super) fn clear_set_id(&self, caller: Caller, file: &OpenFile) -> Result<bool> {
         let stat = self.store.stat_fd(file.fd.as_fd())?;
         let clear = self.set_id_to_clear(caller, &stat);
         if clear == 0 {
@@ -311,7 +312,7 @@ impl Union {
             Some(upper) => &upper.root,
             None => self.roots.first().ok_or(Error::refused(Errno::STALE, "no layer"))?,
         };
-        let fd = self.dirs.open(dir)?;
+        let fd = self.nodes.dirs.open(dir)?;
         Ok(self.store.usage(fd.as_fd())?)
     }
 
@@ -343,7 +344,7 @@ fn links_in_union(node: &Node, stat: &Stat) -> u32 {
         Body::Directory(directory) if directory.removed => 0,
         Body::Directory(directory) if directory.stack.is_merged() => 1,
         Body::Directory(_) => stat.nlink,
-        Body::Lower(lower) if state.links.is_empty() && !lower.has_links => 0,
+        Body::Lower(lower) if state.links().is_empty() && !lower.has_links => 0,
         Body::Lower(_) => stat.nlink,
         Body::Upper(upper) => {
             let extra = match (&upper.index, &upper.home) {

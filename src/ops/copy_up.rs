@@ -8,7 +8,6 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::{Extent, OnCopy, UpperDir};
-use super::lookup::is_same_link;
 use super::modes::Widening;
 use super::place::{Place, REPLACED};
 use crate::config::Durability;
@@ -17,6 +16,7 @@ use crate::format::marks::Mark;
 use crate::layer::copy_data::Copied;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
+use crate::namespace::held::{Held, Parked};
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, IndexEntry, Link, LowerFile, Node, UpperFile};
 use crate::namespace::walk::DirStack;
@@ -72,8 +72,8 @@ impl Union {
         let times = self.store.stat(parent.this())?;
         // A directory that has not the number of its lower one would not be found by that.
         let lower = self.dir_stack(node)?.lowers.first().cloned();
-        if lower.and_then(|lower| self.table.numbers().of(lower.layer(), &stat)) != Some(node.id) {
-            self.table.renumber(copy.real_id(), node.id);
+        if lower.and_then(|lower| self.nodes.numbers().of(lower.layer(), &stat)) != Some(node.id) {
+            self.nodes.renumber(copy.real_id(), node.id);
         }
         let to = parent.at(&link.name);
         let publish = || Ok(self.store.rename(prepared.at(), to, RenameFlags::NOREPLACE)?);
@@ -82,7 +82,7 @@ impl Union {
             // Only who may write to a directory may move it.
             Widening { this: prepared.at(), found_at: to, bits: 0o200 },
         ];
-        self.despite_modes(&widenings, publish).inspect_err(|_| self.table.unnumber(copy.real_id()))?;
+        self.despite_modes(&widenings, publish).inspect_err(|_| self.nodes.unnumber(copy.real_id()))?;
         prepared.published();
         self.restore_times(&parent, times);
         let real = RealDir::child(&parent.real, link.name.clone(), copy.ino);
@@ -147,11 +147,11 @@ impl Union {
             index,
         };
         // A lookup that finds the copy's name before this node knows of it must come to this node.
-        self.table.renumber(copy.real_id(), node.id);
+        self.nodes.renumber(copy.real_id(), node.id);
         upper.home = self
             .publish_copy(staged, to, upper.index.as_deref(), &stat, origin.is_some())
-            .inspect_err(|_| self.table.unnumber(copy.real_id()))?;
-        let numbers = self.table.numbers();
+            .inspect_err(|_| self.nodes.unnumber(copy.real_id()))?;
+        let numbers = self.nodes.numbers();
         // What is written on the copy may not tell its number: then it is remembered, for as long as the union is mounted.
         if !lower.has_links && origin.and_then(|origin| numbers.of_origin(&origin)) != Some(node.id) {
             numbers.keep(copy.real_id(), node.id);
@@ -160,7 +160,7 @@ impl Union {
         if let Some((link, _)) = to {
             self.mark_in_upper(node, link);
         }
-        self.files.remove(node.id.0);
+        self.nodes.files.forget(node.id);
         Ok(())
     }
 
@@ -209,13 +209,7 @@ impl Union {
     }
 
     fn mark_in_upper(&self, node: &Node, link: &Link) {
-        let mut state = node.state.write();
-        if let Some(known) =
-            state.links.iter_mut().find(|known| is_same_link(known, &link.parent, &link.name))
-        {
-            known.in_upper = true;
-        }
-        drop(state);
+        node.is_in_upper_as(&link.parent, &link.name);
         link.parent.with_dir(|directory| directory.copies += 1);
         self.changed_in_passing(node);
         self.changed_in_passing(&link.parent);
@@ -305,21 +299,18 @@ impl Union {
     /// directory.
     fn keep_unnamed(&self, staged: Staged<'_>) -> Result<Home> {
         match staged {
-            Staged::Unnamed(fd) if self.may_hold() => Ok(Self::held(fd)),
+            Staged::Unnamed(fd) if self.may_hold() => Ok(Home::Held(Held::new(Arc::new(fd)))),
             Staged::Unnamed(fd) => {
                 let staging = &self.upper()?.staging;
                 let name = staging.fresh_name();
                 self.store.link(At::this(fd.as_fd()), staging.at(&name)?)?;
-                Ok(Home::Parked(name))
+                Ok(Home::Parked(Parked::new(staging, name)))
             }
             Staged::Named(prepared) if self.may_hold() => {
-                Ok(Self::held(self.store.open(prepared.at(), OFlags::PATH, 0)?))
+                let fd = self.store.open(prepared.at(), OFlags::PATH, 0)?;
+                Ok(Home::Held(Held::new(Arc::new(fd))))
             }
-            Staged::Named(prepared) => {
-                let name = prepared.name().to_owned();
-                prepared.published();
-                Ok(Home::Parked(name))
-            }
+            Staged::Named(prepared) => Ok(Home::Parked(Parked::new(&self.upper()?.staging, prepared.keep()))),
         }
     }
 }

@@ -10,17 +10,19 @@ use rustix::io::Errno;
 use super::Union;
 use super::acl::DEFAULT_ACL;
 use super::ensure_upper::UpperDir;
-use super::lookup::{Adopted, Seen};
+use super::lookup::Adopted;
 use crate::error::{Error, Result};
 use crate::idmap::LayerId;
 use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Directory, Link, Node};
+use crate::namespace::node::{Body, Directory, Link, Node, Seen};
+use crate::namespace::nodes::Sighting;
+use crate::namespace::refs::{Entry, NodeRef};
 use crate::namespace::walk::DirStack;
 use crate::sys::At;
 use crate::sys::creds::OwnedBy;
-use crate::types::{Caller, Entry, Kind, Name, NodeId, Stat};
+use crate::types::{Caller, Kind, Name, NodeId, Stat};
 
 /// What is to be made.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +33,7 @@ enum Object<'a> {
 }
 
 impl Union {
-    /// Makes a file, FIFO, socket or device; the entry's node is referenced. `mode` is masked by the caller's umask unless the
+    /// Makes a file, FIFO, socket or device. `mode` is masked by the caller's umask unless the
     /// directory has a default ACL.
     ///
     /// # Errors
@@ -44,7 +46,7 @@ impl Union {
         kind: Kind,
         mode: u32,
         rdev: u64,
-    ) -> Result<Entry> {
+    ) -> Result<Entry<'_>> {
         if kind == Kind::CharDevice && rdev == 0 {
             return Err(Error::refused(Errno::PERM, "character device 0/0 is a whiteout"));
         }
@@ -52,17 +54,23 @@ impl Union {
     }
 
     /// Makes a directory; otherwise as [`Union::mknod`].
-    pub fn mkdir(&self, caller: Caller, parent: NodeId, name: Name<'_>, mode: u32) -> Result<Entry> {
+    pub fn mkdir(&self, caller: Caller, parent: NodeId, name: Name<'_>, mode: u32) -> Result<Entry<'_>> {
         self.make(caller, parent, name, Object::Directory { mode: mode & 0o7777 })
     }
 
     /// Makes a symlink; otherwise as [`Union::mknod`].
-    pub fn symlink(&self, caller: Caller, parent: NodeId, name: Name<'_>, target: &OsStr) -> Result<Entry> {
+    pub fn symlink(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: Name<'_>,
+        target: &OsStr,
+    ) -> Result<Entry<'_>> {
         self.make(caller, parent, name, Object::Symlink { target })
     }
 
-    fn make(&self, caller: Caller, parent: NodeId, name: Name<'_>, object: Object<'_>) -> Result<Entry> {
-        let node = self.borrow_dir(parent)?;
+    fn make(&self, caller: Caller, parent: NodeId, name: Name<'_>, object: Object<'_>) -> Result<Entry<'_>> {
+        let node = self.dir_node(parent)?.0;
         self.check_new_name(&node, name.as_os_str())?;
         self.ensure_upper_dir(&node)?;
         let name: Arc<OsStr> = Arc::from(name.as_os_str());
@@ -86,13 +94,13 @@ impl Union {
         };
         node.with_dir(|directory| directory.changes += 1);
         let (stat, open) = made?;
-        let link = Link { parent: node.clone(), name, in_upper: true };
+        let link = Link { parent: (*node).clone(), name, in_upper: true };
         let made = self.adopt_made(Seen { link, version: None }, &dir, &stat);
         let made = made.ok_or(Error::refused(Errno::IO, "new file without a node"))?;
         if let Some(fd) = open {
             self.keep_new(&made, fd);
         }
-        self.entry(&Adopted { node: made, stat })
+        Ok(self.entry(Adopted { node: made, stat }))
     }
 
     /// What has just been made is; it is removed again when that cannot be told.
@@ -242,20 +250,21 @@ impl Union {
     }
 
     /// The node of something just made in the upperdir.
-    fn adopt_made(&self, seen: Seen, dir: &UpperDir, stat: &Stat) -> Option<Arc<Node>> {
+    fn adopt_made(&self, seen: Seen, dir: &UpperDir, stat: &Stat) -> Option<NodeRef<'_>> {
         if !stat.is_dir() {
             return self.adopt_new(seen, dir.real.layer(), stat);
         }
-        let wanted = self.table.numbers().of(dir.real.layer(), stat);
+        let wanted = self.nodes.numbers().of(dir.real.layer(), stat);
         let is_same = |node: &Node| {
             let upper = node.stack().and_then(|stack| stack.upper);
             upper.is_some_and(|upper| upper.ino() == stat.ino)
         };
-        let make = |id| {
+        let body = || {
             let upper = RealDir::child(&dir.real, seen.link.name.clone(), stat.ino);
-            let directory = Directory::new(DirStack { upper: Some(upper), lowers: Arc::new([]) });
-            self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
+            let stack = DirStack { upper: Some(upper), lowers: Arc::new([]) };
+            Body::Directory(Box::new(Directory::new(stack)))
         };
-        Some(self.table.intern(wanted, stat.real_id(), is_same, make)?.node)
+        let found = Sighting { seen: &seen, kind: Kind::Directory, real: stat.real_id(), wanted };
+        Some(self.nodes.intern(&found, is_same, body)?.node)
     }
 }

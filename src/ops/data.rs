@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::Extent;
-use super::file::OpenFile;
 use crate::error::{Error, Result};
+use crate::namespace::open_files::OpenFile;
 use crate::types::NodeId;
 
 /// The open file of a layer that has a node's data, and keeps having it.
@@ -52,7 +52,7 @@ impl Union {
     /// # Errors
     /// EPERM for a file that is immutable or append-only.
     pub fn check_overwriting(&self, id: NodeId) -> Result<()> {
-        match self.open_file(&self.node(id)?, true)?.append_only {
+        match self.open_file(&*self.node(id)?, true)?.append_only {
             true => Err(Error::refused(Errno::PERM, "the file is append-only")),
             false => Ok(()),
         }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Union;
-use super::lookup::is_same_link;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::namespace::locks;
-use crate::namespace::node::{Body, Link, Node};
+use crate::namespace::node::{Body, Link, Node, State};
 use crate::sys::At;
 use crate::types::Stat;
 
@@ -112,7 +111,7 @@ impl Union {
             _ => return Ok(Some(false)),
         };
         match (link, node.link()) {
-            (Some(link), Some(now)) if is_same_link(&now, &link.parent, &link.name) => {
+            (Some(link), Some(now)) if now.is(&link.parent, &link.name) => {
                 let parent = self.upper_dir(&link.parent)?;
                 self.copy_up_file(node, &lower, Some((&link, &parent)), (extent, on_copy))?;
             }
@@ -125,8 +124,10 @@ impl Union {
     /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
     /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
     pub(super) fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {
-        let links: Vec<Link> =
-            node.state.read().links.iter().filter(|link| !link.in_upper).cloned().collect();
+        let lower_names = |state: &State| -> Vec<Link> {
+            state.links().iter().filter(|link| !link.in_upper).map(|link| (**link).clone()).collect()
+        };
+        let links = lower_names(&node.state.read());
         for link in links {
             match self.ensure_name_in_upper(node, &link.parent, &link.name) {
                 // Removed meanwhile.
@@ -160,7 +161,7 @@ impl Union {
     pub(super) fn upper_dir(&self, node: &Node) -> Result<UpperDir> {
         let upper = node.stack().and_then(|stack| stack.upper);
         let real = upper.ok_or(Error::refused(Errno::NOTDIR, "no directory of the upperdir"))?;
-        let fd = self.dirs.open(&real)?;
+        let fd = self.nodes.dirs.open(&real)?;
         Ok(UpperDir { real, fd })
     }
 }

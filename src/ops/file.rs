@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -14,26 +13,11 @@ use super::place::Place;
 use crate::config::Durability;
 use crate::error::{Error, Result};
 use crate::layer::copy_data;
-use crate::layer::stack::LayerInfo;
-use crate::layer::waiting::Whereabouts;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
+use crate::namespace::open_files::OpenFile;
 use crate::sys::At;
 use crate::types::{Caller, Kind, NodeId};
-
-/// An open file of a layer.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    pub(super) fd: Arc<OwnedFd>,
-    /// The layer of a lower file, which is of no use once there is a copied-up one; `None`: in the upperdir.
-    pub(super) lower: Option<Arc<LayerInfo>>,
-    /// It may be written to.
-    pub(super) writable: bool,
-    /// When it was last used, by the union's clock.
-    pub(super) used: AtomicU32,
-    /// It is append-only (`chattr +a`): open for writing at its end, and for nothing else.
-    pub(super) append_only: bool,
-}
 
 impl Union {
     /// Reads at `offset` into `buf`; fewer bytes than asked only at the end of the file.
@@ -142,7 +126,7 @@ impl Union {
         }
         if let Some(stack) = node.stack() {
             let Some(upper) = &stack.upper else { return Ok(()) };
-            let dir = self.dirs.open_for_reading(upper)?;
+            let dir = self.nodes.dirs.open_for_reading(upper)?;
             return Ok(self.store.sync(dir.as_fd(), data_only)?);
         }
         let file = self.open_file(&node, false)?;
@@ -177,9 +161,7 @@ impl Union {
     }
 
     pub(super) fn cached_file(&self, node: &Node, write: bool) -> Option<Arc<OpenFile>> {
-        let file = self.files.get(node.id.0)?;
-        file.used.store(self.clock.now(), Ordering::Relaxed);
-        Whereabouts::enter(file.lower.as_ref().map_or(0, |layer| layer.index));
+        let file = self.nodes.files.get(node.id)?;
         (file.lower.is_none() == node.is_upper() && (file.writable || !write)).then_some(file)
     }
 
@@ -190,7 +172,7 @@ impl Union {
         }
         let file = self.at_place(node, |place| self.open_place(place, write))?;
         if !file.append_only {
-            self.keep_open(node.id.0, file.clone());
+            self.nodes.files.keep(node.id, file.clone());
         }
         Ok(file)
     }
@@ -209,26 +191,20 @@ impl Union {
         if place.can_be_mistaken() && !place.is_right(&self.store.stat_fd(fd.as_fd())?) {
             return Ok(None);
         }
-        let used = AtomicU32::new(self.clock.now());
-        let lower = place.lower.clone();
-        Ok(Some(Arc::new(OpenFile { fd: Arc::new(fd), lower, writable: write, used, append_only: false })))
+        Ok(Some(Arc::new(OpenFile::new(fd, place.lower.clone(), write))))
     }
 
     /// Opens an append-only file of the upperdir; an immutable one still says EPERM. It is opened anew for each write.
     fn open_for_appending(&self, place: &Place) -> Result<Option<Arc<OpenFile>>> {
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = Arc::new(self.store.open(place.at(), flags, 0)?);
+        let fd = self.store.open(place.at(), flags, 0)?;
         let is_right = place.is_right(&self.store.stat_fd(fd.as_fd())?);
-        let used = AtomicU32::new(self.clock.now());
-        let file = OpenFile { fd, lower: None, writable: true, used, append_only: true };
-        Ok(is_right.then(|| Arc::new(file)))
+        Ok(is_right.then(|| Arc::new(OpenFile::for_appending(fd))))
     }
 
     /// Keeps the descriptor that a file was made with.
     pub(super) fn keep_new(&self, node: &Node, fd: OwnedFd) {
-        let used = AtomicU32::new(self.clock.now());
-        let file = OpenFile { fd: Arc::new(fd), lower: None, writable: true, used, append_only: false };
-        self.keep_open(node.id.0, Arc::new(file));
+        self.nodes.files.keep(node.id, Arc::new(OpenFile::new(fd, None, true)));
     }
 
     /// Opens an upper file whose mode denies its owner, who we are, the access that the kernel granted when it was opened (a

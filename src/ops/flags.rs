@@ -30,7 +30,7 @@ impl Union {
         let fd = self.open_for_flags(&node)?;
         self.store.set_flags(fd.as_fd(), IFlags::from_bits_retain(flags))?;
         // What is open for writing now would stay so, whatever the flags say.
-        self.files.remove(node.id.0);
+        self.nodes.files.forget(node.id);
         Ok(())
     }
 

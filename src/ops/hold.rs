@@ -4,27 +4,40 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::lookup::is_same_link;
 use crate::error::Result;
 use crate::layer::dir::RealDir;
-use crate::layer::staging::Prepared;
+use crate::layer::staging::{Prepared, Staging};
+use crate::namespace::held::{Held, Parked};
 use crate::namespace::node::{Body, Home, Link, Node};
-
-/// Descriptors of removed files and directories that are held, over all unions of the process: descriptors are the process's too.
-static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// How a removed directory is to be kept.
 pub(super) enum KeptDir {
     /// By a descriptor.
     Held,
-    /// In this directory, since descriptors are scarce or of no use.
-    Parked(Arc<RealDir>),
+    /// By a name in the work directory, since descriptors are scarce or of no use.
+    Parked(Parking),
+}
+
+/// The work directory, as one that directories lie in.
+#[derive(Debug, Clone)]
+pub(super) struct Parking {
+    staging: Arc<Staging>,
+    dir: Arc<RealDir>,
+}
+
+impl Parking {
+    /// Keeps a removed directory that was moved to where changes are prepared.
+    pub(super) fn park(&self, removed: &RealDir, prepared: Prepared<'_>) -> Home {
+        let name = prepared.keep();
+        removed.moved(&self.dir, Arc::from(name.as_os_str()));
+        Home::Parked(Parked::new(&self.staging, name))
+    }
 }
 
 impl KeptDir {
@@ -60,19 +73,16 @@ impl Union {
         let (real, others) = {
             let state = node.state.read();
             let Body::Upper(upper) = &state.body else { return Ok(false) };
-            let differs = |link: &&Link| link.in_upper && !is_same_link(link, parent, name);
-            (upper.real, state.links.iter().filter(differs).cloned().collect::<Vec<Link>>())
+            let others = state.links().iter().filter(|link| link.in_upper && !link.is(parent, name));
+            (upper.real, others.map(|link| (**link).clone()).collect::<Vec<Link>>())
         };
         for other in others {
             let dir = self.upper_dir(&other.parent)?;
             if self.store.stat(dir.at(&other.name))?.is_none_or(|stat| stat.real_id() != real) {
-                self.drop_link(node, &other.parent, &other.name);
+                self.nodes.drop_link(node, &other.parent, &other.name);
                 continue;
             }
-            let mut state = node.state.write();
-            let known = state.links.iter().position(|link| is_same_link(link, &other.parent, &other.name));
-            if let Some(position) = known {
-                state.links.swap(0, position);
+            if node.prefer_link(&other.parent, &other.name) {
                 return Ok(true);
             }
         }
@@ -86,10 +96,8 @@ impl Union {
             Body::Upper(upper) => Some(std::mem::replace(&mut upper.home, home)),
             _ => None,
         };
-        if let Some(replaced) = replaced {
-            self.let_go(&replaced);
-        }
-        self.drop_link(node, parent, name);
+        drop(replaced);
+        self.nodes.drop_link(node, parent, name);
         // The name is gone, whatever becomes of an entry that nothing in the union leads to.
         if held && let Err(error) = self.drop_index_entry(node) {
             log::warn!("index entry of a file without names: {error}");
@@ -104,7 +112,7 @@ impl Union {
             let staging = &self.upper()?.staging;
             let name = staging.fresh_name();
             match self.store.link(place.at(), staging.at(&name)?) {
-                Ok(()) => return Ok(Home::Parked(name)),
+                Ok(()) => return Ok(Home::Parked(Parked::new(staging, name))),
                 // A served filesystem without hard links.
                 Err(error)
                     if self.has_descriptors()
@@ -116,7 +124,7 @@ impl Union {
             }
         }
         let fd = self.store.open(place.at(), OFlags::PATH, 0)?;
-        Ok(Self::held(fd))
+        Ok(Home::Held(Held::new(Arc::new(fd))))
     }
 
     /// Whether a file without a name is kept by a descriptor.
@@ -126,33 +134,12 @@ impl Union {
 
     /// Whether they are plentiful enough to keep one more.
     fn has_descriptors(&self) -> bool {
-        HELD.load(Ordering::Relaxed) < self.options.held_limit
+        Held::count() < self.options.held_limit
     }
 
     /// Whether the upperdir's filesystem is one that may know files by their names alone.
     pub(super) fn is_upper_served(&self) -> bool {
         self.upper.as_ref().is_some_and(|upper| upper.root.layer().served)
-    }
-
-    /// A file that is reachable by its descriptor only.
-    pub(super) fn held(fd: OwnedFd) -> Home {
-        HELD.fetch_add(1, Ordering::Relaxed);
-        Home::Held(Arc::new(fd))
-    }
-
-    /// The last reference to a node is gone: nothing needs to be held any more.
-    pub(super) fn let_go(&self, home: &Home) {
-        match home {
-            Home::Held(_) => {
-                HELD.fetch_sub(1, Ordering::Relaxed);
-            }
-            Home::Parked(name) => {
-                if let Some(upper) = &self.upper {
-                    upper.staging.discard(name);
-                }
-            }
-            Home::Named | Home::Indexed => {}
-        }
     }
 
     /// How a directory that is about to be removed will be reached, by those who have it open.
@@ -169,21 +156,15 @@ impl Union {
         prepared: Option<Prepared<'_>>,
     ) -> Home {
         match (way, prepared) {
-            (KeptDir::Parked(parking), Some(prepared)) => {
-                let name = prepared.keep();
-                removed.moved(&parking, Arc::from(name.as_os_str()));
-                Home::Parked(name)
-            }
+            (KeptDir::Parked(parking), Some(prepared)) => parking.park(removed, prepared),
             _ => {
                 removed.detach(fd.clone());
-                HELD.fetch_add(1, Ordering::Relaxed);
-                Home::Held(fd)
+                Home::Held(Held::new(fd))
             }
         }
     }
 
-    /// The work directory, as one that directories lie in.
-    fn parking(&self) -> Result<Arc<RealDir>> {
+    fn parking(&self) -> Result<Parking> {
         if let Some(parking) = self.parking.get() {
             return Ok(parking.clone());
         }
@@ -191,7 +172,7 @@ impl Union {
         let dir = upper.staging.at(OsStr::new("."))?;
         let fd = self.store.open(dir, OFlags::PATH | OFlags::DIRECTORY, 0)?;
         let ino = self.store.stat_fd(fd.as_fd())?.ino;
-        let parking = || RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
-        Ok(self.parking.get_or_init(parking).clone())
+        let dir = RealDir::held(upper.root.layer().clone(), ino, Arc::new(fd));
+        Ok(self.parking.get_or_init(|| Parking { staging: upper.staging.clone(), dir }).clone())
     }
 }

@@ -40,7 +40,7 @@ impl Union {
         let Some(index) = used.and_then(|upper| upper.staging.index()) else {
             return Ok(None);
         };
-        let fd = self.dirs.open(&found.dir)?;
+        let fd = self.nodes.dirs.open(&found.dir)?;
         let at = At::new(fd.as_fd(), &found.name);
         let Some(origin) = self.origin_of(at, &found.dir)? else {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Union {
     /// it that two filesystems have the same UUID or that the form of their handles is not known.
     pub(super) fn number_of_same_name(&self, origin: &[u8], link: &Link) -> Result<Option<NodeId>> {
         let lower = self.origin_of_same_name(link, origin)?;
-        Ok(lower.and_then(|lower| self.table.numbers().of(lower.dir.layer(), &lower.stat)))
+        Ok(lower.and_then(|lower| self.nodes.numbers().of(lower.dir.layer(), &lower.stat)))
     }
 
     /// The number of the file that an origin's handle opens, when it does so on one of our filesystems only. Root can find out.
@@ -98,17 +98,18 @@ impl Union {
         let mut tried: Vec<u64> = Vec::new();
         for root in self.roots.iter() {
             let layer = root.layer();
-            let same = self.table.numbers().filesystem(layer).is_some_and(|known| known.uuid == origin.uuid);
+            let same = self.nodes.numbers().filesystem(layer).is_some_and(|known| known.uuid == origin.uuid);
             if !same || tried.contains(&layer.dev) {
                 continue;
             }
             tried.push(layer.dev);
             let opened = self
+                .nodes
                 .dirs
                 .open_for_reading(root)
                 .and_then(|mount| self.store.open_handle(mount.as_fd(), origin.kind, origin.bytes))
                 .and_then(|file| self.store.stat_fd(file.as_fd()));
-            numbers.extend(opened.ok().and_then(|stat| self.table.numbers().of(layer, &stat)));
+            numbers.extend(opened.ok().and_then(|stat| self.nodes.numbers().of(layer, &stat)));
         }
         match numbers[..] {
             [number] => Some(number),
@@ -120,7 +121,7 @@ impl Union {
         let Some(lower) = self.shown_by_lowers(&link.parent, &link.name)? else {
             return Ok(None);
         };
-        let fd = self.dirs.open(&lower.dir)?;
+        let fd = self.nodes.dirs.open(&lower.dir)?;
         let own = self.origin_of(At::new(fd.as_fd(), &lower.name), &lower.dir)?;
         Ok((own.as_deref() == Some(origin)).then_some(lower))
     }

@@ -11,7 +11,8 @@ use super::ensure_upper::{Extent, UpperDir};
 use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Link, Node};
-use crate::types::{Entry, Kind, Name, NodeId};
+use crate::namespace::refs::Entry;
+use crate::types::{Attr, Kind, Name, NodeId};
 
 impl Union {
     /// The target of a symlink.
@@ -26,25 +27,22 @@ impl Union {
         self.read_at_place(&node, |at| Ok(self.store.read_link(at)?))
     }
 
-    /// Gives a file another name, copying it up first; the node is referenced once more.
+    /// Gives a file another name, copying it up first.
     ///
     /// # Errors
     /// `EPERM` for directories, `EEXIST`, `ENOENT` for a file that has no name left, `EMLINK` from the filesystem.
-    pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: Name<'_>) -> Result<Entry> {
+    pub fn link(&self, id: NodeId, new_parent: NodeId, new_name: Name<'_>) -> Result<Entry<'_>> {
         let node = self.node(id)?;
-        let parent = self.borrow_dir(new_parent)?;
+        let parent = self.dir_node(new_parent)?.0;
         if node.is_dir() {
             return Err(Error::refused(Errno::PERM, "directories have one name"));
         }
         self.check_new_name(&parent, new_name.as_os_str())?;
-        // The answer's reference.
-        if !self.table.pin(&node) {
-            return Err(Error::refused(Errno::STALE, "unknown node"));
-        }
-        self.link_node(&node, &parent, new_name).inspect_err(|_| self.forget(node.id, 1))
+        let attr = self.link_node(&node, &parent, new_name)?;
+        Ok(Entry { node, attr })
     }
 
-    fn link_node(&self, node: &Arc<Node>, parent: &Arc<Node>, new_name: Name<'_>) -> Result<Entry> {
+    fn link_node(&self, node: &Arc<Node>, parent: &Arc<Node>, new_name: Name<'_>) -> Result<Attr> {
         if node.link().is_none() && self.getattr(node.id)?.nlink == 0 {
             return Err(Error::refused(Errno::NOENT, "the file was removed"));
         }
@@ -71,10 +69,10 @@ impl Union {
             other => other?,
         }
         parent.with_dir(|directory| directory.changes += 1);
-        self.note_link(node, Link { parent: parent.clone(), name, in_upper: true });
+        self.nodes.add_link(node, Link { parent: parent.clone(), name, in_upper: true });
         let attr = self.attr_after(node)?;
         drop(gates);
-        Ok(Entry { attr })
+        Ok(attr)
     }
 
     fn link_to(&self, node: &Node, dir: &UpperDir, name: &OsStr, over_whiteout: bool) -> Result<()> {
@@ -93,12 +91,12 @@ impl Union {
     pub(super) fn may_have_origin(&self, node: &Node) -> bool {
         match &node.state.read().body {
             crate::namespace::node::Body::Upper(upper) => {
-                self.table.numbers().of_upper_ino(upper.real).is_none_or(|own| own != node.id)
+                self.nodes.numbers().of_upper_ino(upper.real).is_none_or(|own| own != node.id)
             }
             crate::namespace::node::Body::Directory(directory) => match &directory.stack.upper {
                 // A tree copied up completely keeps its origins.
                 Some(upper) if directory.stack.lowers.is_empty() => {
-                    self.table.numbers().of_upper_ino(upper.real_id()).is_none_or(|own| own != node.id)
+                    self.nodes.numbers().of_upper_ino(upper.real_id()).is_none_or(|own| own != node.id)
                 }
                 _ => true,
             },
@@ -138,7 +136,7 @@ impl Union {
             }
         }
         self.restore_times(&dir, times);
-        self.note_link(node, Link { parent: parent.clone(), name: name.clone(), in_upper: true });
+        self.nodes.add_link(node, Link { parent: parent.clone(), name: name.clone(), in_upper: true });
         self.changed_in_passing(node);
         self.changed_in_passing(parent);
         Ok(())

@@ -1,4 +1,4 @@
-//! Lookup, and the life of nodes.
+//! Lookup: which node a name stands for.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -13,49 +13,39 @@ use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
 use crate::namespace::node::{
-    Body, Directory, Home, IndexEntry, Link, Links, LowerFile, Node, UpperFile, Version,
+    Body, Directory, Home, IndexEntry, Link, LowerFile, Node, Seen, UpperFile, Version,
 };
+use crate::namespace::nodes::Sighting;
+use crate::namespace::refs::{Entry, NodeRef};
 use crate::namespace::snapshot::Snapshot;
 use crate::namespace::walk::{DirStack, Found, Located, Origins};
-use crate::sys::{self, At};
-use crate::types::{Entry, Kind, Name, NodeId, RealId, Stat};
-
-/// Names of a file that are remembered at most. Others are found again when they are looked up: they cost neither memory nor the time
-/// to look through all of them, however many somebody makes.
-const MOST_LINKS: usize = 1024;
+use crate::sys::At;
+use crate::types::{Kind, Name, NodeId, RealId, Stat};
 
 /// From this many lowerdirs on, a directory's names are read once rather than each lowerdir asked for each name.
 pub(super) const MANY_LOWERS: usize = 8;
 
-/// A node with one more reference, and what its file is.
+/// A node, and what its file is.
 #[derive(Debug)]
-pub(super) struct Adopted {
-    pub(super) node: Arc<Node>,
+pub(super) struct Adopted<'t> {
+    pub(super) node: NodeRef<'t>,
     pub(super) stat: Stat,
 }
 
-/// A name and the version of its directory in which it was seen.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    pub(super) link: Link,
-    /// `None`: the directory's gate is held, so nobody can have changed the name since.
-    pub(super) version: Option<Version>,
-}
-
 /// What became of what was found under a name.
-enum Sighting {
+enum Adoption<'t> {
     Nothing,
     /// It is not where it was found any more.
     Overtaken,
-    Node(Adopted),
+    Node(Adopted<'t>),
 }
 
 impl Union {
-    /// Finds `name` in `parent`; `None` when there is nothing. The entry's node is referenced once more.
+    /// Finds `name` in `parent`; `None` when there is nothing.
     ///
     /// # Errors
     /// `ENOTDIR` when `parent` is no directory; otherwise what a layer answers.
-    pub fn lookup(&self, parent: NodeId, name: Name<'_>) -> Result<Option<Entry>> {
+    pub fn lookup(&self, parent: NodeId, name: Name<'_>) -> Result<Option<Entry<'_>>> {
         let (node, _) = self.dir_node(parent)?;
         let name = name.as_os_str();
         if self.is_hidden(&node, name) {
@@ -63,27 +53,7 @@ impl Union {
         }
         let name: Arc<OsStr> = Arc::from(name);
         let adopted = self.adopt_name(&node, &name, |stack| self.locate(&node, stack, &name))?;
-        adopted.map(|adopted| self.entry(&adopted)).transpose()
-    }
-
-    /// Takes back `count` references to a node.
-    pub fn forget(&self, id: NodeId, count: u64) {
-        for node in self.table.forget(id, count) {
-            self.files.remove(node.id.0);
-            let state = node.state.read();
-            match &state.body {
-                Body::Directory(directory) => {
-                    self.snapshots.forget(node.id);
-                    directory.stack.all().for_each(|dir| self.dirs.close(dir));
-                    self.let_go(&directory.home);
-                }
-                Body::Upper(upper) => self.let_go(&upper.home),
-                Body::Lower(_) => {}
-            }
-        }
-        if self.table.shrink_if_emptied() {
-            sys::process::release_free_memory();
-        }
+        Ok(adopted.map(|adopted| self.entry(adopted)))
     }
 
     pub(super) fn locate(&self, node: &Node, stack: &DirStack, name: &Arc<OsStr>) -> Result<Located> {
@@ -97,7 +67,7 @@ impl Union {
 
     /// The names in a directory of many layers, where they are of use for finding one; `None`: each layer has to be asked.
     pub(super) fn names_for_lookup(&self, node: &Node, stack: &DirStack) -> Result<Option<Arc<Snapshot>>> {
-        if self.snapshots.is_crowded_out(node.id) {
+        if self.nodes.snapshots.is_crowded_out(node.id) {
             return Ok(None);
         }
         match self.snapshot(node, stack, false) {
@@ -126,11 +96,12 @@ impl Union {
         self.walker().locate_among(stack, name, origins, lowers)
     }
 
-    pub(super) fn entry(&self, adopted: &Adopted) -> Result<Entry> {
-        Ok(Entry { attr: self.attr_of(&adopted.node, &adopted.stat) })
+    pub(super) fn entry<'t>(&self, adopted: Adopted<'t>) -> Entry<'t> {
+        let attr = self.attr_of(&adopted.node, &adopted.stat);
+        Entry { node: adopted.node, attr }
     }
 
-    /// The node that a name stands for, with one more reference. Looks again when the directory changed meanwhile.
+    /// The node that a name stands for. Looks again when the directory changed meanwhile.
     ///
     /// A node made of what is not there any more would never find its file, and until it is forgotten others would get it who
     /// find the file where it is now. So nodes are made only while the directory's version is the one that was looked at:
@@ -140,7 +111,7 @@ impl Union {
         parent: &Arc<Node>,
         name: &Arc<OsStr>,
         locate: impl Fn(&DirStack) -> Result<Located>,
-    ) -> Result<Option<Adopted>> {
+    ) -> Result<Option<Adopted<'_>>> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -148,27 +119,26 @@ impl Union {
             let found = locate(&self.dir_stack(parent)?)
                 .and_then(|located| self.adopt(parent, name, located, before));
             let may_return = before == parent.version() || tries >= DISTURBANCES;
-            if tries >= DISTURBANCES && matches!(found, Ok(Sighting::Overtaken)) {
+            if tries >= DISTURBANCES && matches!(found, Ok(Adoption::Overtaken)) {
                 let reason = "the directory was forgotten, or does not hold still";
                 return Err(Error::refused(Errno::STALE, reason));
             }
             match found {
                 Err(error) if may_return => return Err(error),
-                Ok(Sighting::Nothing) if may_return => return Ok(None),
-                Ok(Sighting::Node(adopted)) if may_return => return Ok(Some(adopted)),
-                Ok(Sighting::Node(adopted)) => self.forget(adopted.node.id, 1),
-                Err(_) | Ok(Sighting::Nothing | Sighting::Overtaken) => {}
+                Ok(Adoption::Nothing) if may_return => return Ok(None),
+                Ok(Adoption::Node(adopted)) if may_return => return Ok(Some(adopted)),
+                _ => {}
             }
         }
     }
 
     /// Sees to it that what lies on a filesystem inside a layer has numbers of its own.
     fn know_filesystem(&self, found: &Found) -> Result<()> {
-        let numbers = self.table.numbers();
+        let numbers = self.nodes.numbers();
         if numbers.knows(found.dir.layer(), found.stat.dev) {
             return Ok(());
         }
-        let dir = self.dirs.open(&found.dir)?;
+        let dir = self.nodes.dirs.open(&found.dir)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
         let opened = self.store.open(At::new(dir.as_fd(), &found.name), flags, 0)?;
         if self.store.stat_fd(opened.as_fd())?.dev == found.stat.dev {
@@ -177,16 +147,16 @@ impl Union {
         Ok(())
     }
 
-    /// The node of what was found in a `version` of the directory, with one more reference.
+    /// The node of what was found in a `version` of the directory.
     fn adopt(
         &self,
         parent: &Arc<Node>,
         name: &Arc<OsStr>,
         located: Located,
         version: Option<Version>,
-    ) -> Result<Sighting> {
+    ) -> Result<Adoption<'_>> {
         let Some(shown) = located.shown() else {
-            return Ok(Sighting::Nothing);
+            return Ok(Adoption::Nothing);
         };
         let stat = shown.stat;
         for found in located.upper.iter().chain(&located.lowers) {
@@ -201,16 +171,16 @@ impl Union {
             match (located.upper, located.lowers.into_iter().next()) {
                 (Some(upper), _) => self.adopt_upper(seen(true), &upper)?,
                 (None, Some(lower)) => self.adopt_lower(seen(false), lower)?,
-                (None, None) => return Ok(Sighting::Nothing),
+                (None, None) => return Ok(Adoption::Nothing),
             }
         };
-        Ok(adopted.map_or(Sighting::Overtaken, Sighting::Node))
+        Ok(adopted.map_or(Adoption::Overtaken, Adoption::Node))
     }
 
-    fn adopt_dir(&self, seen: Seen, located: &Located) -> Option<Arc<Node>> {
-        let number_of = |found: &Found| self.table.numbers().of(found.dir.layer(), &found.stat);
+    fn adopt_dir(&self, seen: Seen, located: &Located) -> Option<NodeRef<'_>> {
+        let number_of = |found: &Found| self.nodes.numbers().of(found.dir.layer(), &found.stat);
         // The origin counts where the lower directories were cut off by copying the whole tree up.
-        let origin_of = |found: &Found| self.table.numbers().of_origin(found.marks.origin.as_deref()?);
+        let origin_of = |found: &Found| self.nodes.numbers().of_origin(found.marks.origin.as_deref()?);
         let upper = located.upper.as_ref();
         let wanted = match located.lowers.first() {
             Some(lower) => number_of(lower),
@@ -219,20 +189,20 @@ impl Union {
         let real = located.shown().map_or(RealId { dev: 0, ino: 0 }, |found| found.stat.real_id());
         let is_same =
             |node: &Node| node.peek_dir(|directory| is_same_dir(&directory.stack, located)).unwrap_or(false);
-        let make = |id| {
+        let body = || {
             let marks = located.upper.as_ref().map(|upper| &upper.marks);
             let stack = DirStack {
                 upper: located.upper.as_ref().map(|found| self.open_upper_dir(found)),
                 lowers: located.lowers.iter().map(Found::open_dir).collect(),
             };
-            let directory = Directory {
+            Body::Directory(Box::new(Directory {
                 redirect: marks.and_then(|marks| marks.redirect.as_deref().map(Box::from)),
                 impure: marks.is_some_and(|marks| marks.impure),
                 ..Directory::new(stack)
-            };
-            self.make_node(id, Kind::Directory, seen, Body::Directory(Box::new(directory)))
+            }))
         };
-        let interned = self.table.intern(wanted, real, is_same, make)?;
+        let found = Sighting { seen: &seen, kind: Kind::Directory, real, wanted };
+        let interned = self.nodes.intern(&found, is_same, body)?;
         if !interned.created && self.is_view() {
             self.catch_up_dir(&interned.node, located);
         }
@@ -249,7 +219,7 @@ impl Union {
         dir
     }
 
-    fn adopt_upper(&self, seen: Seen, found: &Found) -> Result<Option<Adopted>> {
+    fn adopt_upper(&self, seen: Seen, found: &Found) -> Result<Option<Adopted<'_>>> {
         let stat = found.stat;
         let link = &seen.link;
         let index = match &found.marks.origin {
@@ -257,7 +227,7 @@ impl Union {
             _ => None,
         };
         let wanted = match &found.marks.origin {
-            Some(origin) => match self.table.numbers().of_origin(origin) {
+            Some(origin) => match self.nodes.numbers().of_origin(origin) {
                 None => match self.number_of_same_name(origin, link)? {
                     None => self.number_by_handle(origin),
                     known => known,
@@ -266,14 +236,14 @@ impl Union {
             },
             None => None,
         };
-        let wanted = wanted.or_else(|| self.table.numbers().of(found.dir.layer(), &stat));
+        let wanted = wanted.or_else(|| self.nodes.numbers().of(found.dir.layer(), &stat));
         let node = self.intern_upper(wanted, seen, &stat, Home::Named, index);
         Ok(node.map(|node| Adopted { node, stat }))
     }
 
-    fn adopt_lower(&self, seen: Seen, found: Found) -> Result<Option<Adopted>> {
+    fn adopt_lower(&self, seen: Seen, found: Found) -> Result<Option<Adopted<'_>>> {
         let stat = found.stat;
-        let wanted = self.table.numbers().of(found.dir.layer(), &stat);
+        let wanted = self.nodes.numbers().of(found.dir.layer(), &stat);
         if stat.nlink > 1
             && let Some((entry, upper_stat)) = self.find_index_of_lower(&found)?
         {
@@ -286,35 +256,28 @@ impl Union {
             Body::Upper(upper) => upper.covers_links || upper.copied_from == Some(real),
             Body::Directory(_) => false,
         };
-        let interned = self.table.intern(wanted, real, is_same, |id| {
-            let lower = LowerFile {
+        let lower = || {
+            Body::Lower(LowerFile {
                 dir: found.dir,
                 name: found.name,
                 real,
                 birth: stat.birth,
                 has_links: stat.nlink > 1,
-            };
-            self.make_node(id, stat.kind(), seen.clone(), Body::Lower(lower))
-        });
+            })
+        };
+        let found = Sighting { seen: &seen, kind: stat.kind(), real, wanted };
+        let interned = self.nodes.intern(&found, is_same, lower);
         let Some(interned) = interned else { return Ok(None) };
         if !interned.created && stat.nlink > 1 {
-            self.note_link(&interned.node, seen.link);
+            self.nodes.add_link(&interned.node, seen.link);
         }
         self.adopted(interned.node, stat).map(Some)
     }
 
     /// A node that was already known may have its content elsewhere than where it was found.
-    fn adopted(&self, node: Arc<Node>, stat: Stat) -> Result<Adopted> {
-        if !node.is_upper() {
-            return Ok(Adopted { node, stat });
-        }
-        match self.stat(&node) {
-            Ok(stat) => Ok(Adopted { node, stat }),
-            Err(error) => {
-                self.forget(node.id, 1);
-                Err(error)
-            }
-        }
+    fn adopted<'t>(&self, node: NodeRef<'t>, stat: Stat) -> Result<Adopted<'t>> {
+        let stat = if node.is_upper() { self.stat(&node)? } else { stat };
+        Ok(Adopted { node, stat })
     }
 
     fn intern_upper(
@@ -324,7 +287,7 @@ impl Union {
         stat: &Stat,
         home: Home,
         index: Option<Arc<IndexEntry>>,
-    ) -> Option<Arc<Node>> {
+    ) -> Option<NodeRef<'_>> {
         let real = stat.real_id();
         let (kind, is_view) = (stat.kind(), self.is_view());
         let is_same = |node: &Node| match &node.state.read().body {
@@ -343,79 +306,22 @@ impl Union {
             extra_links: 0,
             index,
         };
-        let interned = self.table.intern(wanted, real, is_same, |id| {
-            self.make_node(id, kind, seen.clone(), Body::Upper(Box::new(upper.clone())))
-        })?;
+        let found = Sighting { seen: &seen, kind, real, wanted };
+        let interned = self.nodes.intern(&found, is_same, || Body::Upper(Box::new(upper.clone())))?;
         if !interned.created && is_view {
             self.catch_up_file(&interned.node, seen.link, upper);
             return Some(interned.node);
         }
         if !interned.created && stat.nlink > 1 {
-            self.note_link(&interned.node, seen.link);
+            self.nodes.add_link(&interned.node, seen.link);
         }
         Some(interned.node)
     }
 
     /// A file just made in the upperdir.
-    pub(super) fn adopt_new(&self, seen: Seen, layer: &LayerInfo, stat: &Stat) -> Option<Arc<Node>> {
-        self.intern_upper(self.table.numbers().of(layer, stat), seen, stat, Home::Named, None)
+    pub(super) fn adopt_new(&self, seen: Seen, layer: &LayerInfo, stat: &Stat) -> Option<NodeRef<'_>> {
+        self.intern_upper(self.nodes.numbers().of(layer, stat), seen, stat, Home::Named, None)
     }
-
-    /// `None` when the directory is not as it was seen any more, or was forgotten.
-    pub(super) fn make_node(&self, id: NodeId, kind: Kind, seen: Seen, body: Body) -> Option<Node> {
-        if seen.version.is_some() && seen.link.parent.version() != seen.version {
-            return None;
-        }
-        if !self.table.pin(&seen.link.parent) {
-            return None;
-        }
-        let mut links = Links::new();
-        links.push(seen.link);
-        Some(Node::new(id, kind, links, body))
-    }
-
-    /// Remembers another name of a file with several: the latest ones of very many.
-    pub(super) fn note_link(&self, node: &Node, link: Link) {
-        let crowded_out = self.add_link(node, link);
-        if let Some(link) = crowded_out {
-            self.forget(link.parent.id, 1);
-        }
-    }
-
-    fn add_link(&self, node: &Node, link: Link) -> Option<Link> {
-        let mut state = node.state.write();
-        let known = state.links.iter_mut().find(|known| is_same_link(known, &link.parent, &link.name));
-        if let Some(known) = known {
-            known.in_upper |= link.in_upper;
-            return None;
-        }
-        // A name in a directory that was forgotten is found again when that is.
-        if !self.table.pin(&link.parent) {
-            return None;
-        }
-        // The first is the one to work with.
-        let crowded_out = (state.links.len() >= MOST_LINKS).then(|| state.links.remove(1));
-        state.links.push(link);
-        crowded_out
-    }
-
-    /// Forgets a name of a node, because it was removed or renamed. Returns whether the node still has known names.
-    pub(super) fn drop_link(&self, node: &Node, parent: &Arc<Node>, name: &OsStr) -> bool {
-        let (dropped, left) = {
-            let mut state = node.state.write();
-            let position = state.links.iter().position(|link| is_same_link(link, parent, name));
-            let dropped = position.map(|position| state.links.remove(position));
-            (dropped, !state.links.is_empty())
-        };
-        if let Some(link) = dropped {
-            self.forget(link.parent.id, 1);
-        }
-        left
-    }
-}
-
-pub(super) fn is_same_link(link: &Link, parent: &Arc<Node>, name: &OsStr) -> bool {
-    Arc::ptr_eq(&link.parent, parent) && *link.name == *name
 }
 
 /// Whether a name still stands for the node, by what was found under it with the node's gate held.

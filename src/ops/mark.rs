@@ -14,7 +14,7 @@ use crate::sys::At;
 impl Union {
     /// The value of `overlay.origin` for a copy of `from`; `None` where it cannot be recorded.
     pub(super) fn origin_of(&self, from: At<'_>, dir: &RealDir) -> Result<Option<Vec<u8>>> {
-        let filesystem = self.table.numbers().filesystem(dir.layer());
+        let filesystem = self.nodes.numbers().filesystem(dir.layer());
         let records = self.is_view() || self.upper()?.format.has_xattrs();
         let Some(filesystem) = filesystem.filter(|filesystem| filesystem.handles && records) else {
             return Ok(None);

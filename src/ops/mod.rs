@@ -10,7 +10,6 @@ mod file;
 mod find;
 mod flags;
 mod hold;
-mod idle;
 mod index;
 mod link;
 mod long;
@@ -41,48 +40,43 @@ use crate::format::marks::Marks;
 use crate::format::namespace::MarkNamespace;
 use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
-use crate::layer::fd_cache::FdCache;
 use crate::layer::marker;
 use crate::layer::stack::{LayerInfo, Upper};
 use crate::layer::store::{Disk, Store};
 use crate::layer::{HIDDEN_WORK, open};
 use crate::namespace::changes::Changes;
 use crate::namespace::ino::Numbers;
-use crate::namespace::node::{Body, Directory, Links, Node};
-use crate::namespace::snapshot::{Order, Snapshots};
-use crate::namespace::table::Table;
+use crate::namespace::node::{Directory, Node};
+use crate::namespace::nodes::Nodes;
+use crate::namespace::open_files::OpenFiles;
+use crate::namespace::refs::{KeptRef, NodeRef};
+use crate::namespace::snapshot::Order;
 use crate::namespace::walk::{DirStack, Walker};
 use crate::sys::{self, At};
 use crate::types::{Kind, NodeId};
 use std::os::fd::{AsFd, OwnedFd};
-
-use file::OpenFile;
 
 pub use data::Data;
 pub use long::Work;
 
 /// A union of layers. All operations may be called from any number of threads.
 ///
-/// Nodes are referenced by `lookup`, the creating operations and listings with attributes; each such answer must be taken
-/// back by [`Union::forget`]. The process's umask should be 0, or creation modes are masked twice.
+/// Lookups, the creating operations and listings with attributes answer with a reference ([`NodeRef`]): as long as it lives, its
+/// number finds the node. What is given to a kernel instead is taken back by [`Union::forget`]. The process's umask should be 0, or
+/// creation modes are masked twice.
 #[derive(Debug)]
 pub struct Union {
     store: Arc<dyn Store>,
-    dirs: DirOpener,
-    files: Arc<FdCache<OpenFile>>,
-    clock: Arc<idle::Clock>,
-    closer: Option<idle::Closer>,
-    table: Table,
+    nodes: Arc<Nodes>,
     upper: Option<Upper>,
     roots: Arc<[Arc<RealDir>]>,
     order: Order,
-    snapshots: Snapshots,
     options: Options,
     modes: modes::Modes,
     told_times: writeback::ToldTimes,
     changes: Changes,
     /// The work directory, once removed directories were moved there.
-    parking: OnceLock<Arc<RealDir>>,
+    parking: OnceLock<hold::Parking>,
     long_work: Hook<Work>,
     attributes_changed: Hook<(NodeId, Kind)>,
 }
@@ -154,6 +148,7 @@ impl Union {
         let changes_unseen = stack.upper.as_ref().is_some_and(|upper| upper.read_only);
         let root = root_node(&*store, stack.marks, &dirs, (upper_root, changes_unseen), stack.lowers.clone())
             .map_err(|error| SetupError::new("lowerdir", None, error, ""))?;
+        let files = OpenFiles::new(budget.files);
         let options = Options {
             redirect_dir: config
                 .redirect_dir
@@ -166,15 +161,10 @@ impl Union {
             held_limit: budget.held,
         };
         Ok(Self {
-            dirs,
-            files: Arc::new(FdCache::new(budget.files)),
-            clock: Arc::default(),
-            closer: None,
-            table: Table::new(Numbers::new(stack.filesystems), root),
+            nodes: Arc::new(Nodes::new(Numbers::new(stack.filesystems), root, dirs, files)),
             upper: stack.upper,
             roots: stack.lowers,
             order: Order::default(),
-            snapshots: Snapshots::default(),
             modes: modes::Modes::default(),
             told_times: writeback::ToldTimes::default(),
             changes: Changes::default(),
@@ -220,9 +210,22 @@ impl Union {
         }
     }
 
+    /// Starts the thread that closes what is open for writing and not used, which ends with the union.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub fn close_idle_files(&self) -> std::io::Result<()> {
+        self.nodes.files.close_idle()
+    }
+
+    /// Takes back `count` references to a node that a kernel was given ([`NodeRef::give_to_kernel`]).
+    pub fn forget(&self, id: NodeId, count: u64) {
+        self.nodes.forget(id, count);
+    }
+
     /// The number of nodes in memory.
     pub fn live_nodes(&self) -> usize {
-        self.table.len()
+        self.nodes.len()
     }
 
     /// All layers, the upperdir first if there is one.
@@ -238,10 +241,10 @@ impl Union {
     pub fn directories(&self) -> Result<Vec<(Arc<OwnedFd>, bool)>> {
         let mut all = Vec::new();
         for root in self.roots.iter() {
-            all.push((self.dirs.open(root)?, false));
+            all.push((self.nodes.dirs.open(root)?, false));
         }
         if let Some(upper) = &self.upper {
-            all.push((self.dirs.open(&upper.root)?, !upper.read_only));
+            all.push((self.nodes.dirs.open(&upper.root)?, !upper.read_only));
             let work = if upper.read_only { None } else { Some(upper.staging.dir()?) };
             for dir in work.into_iter().chain(upper.staging.index()) {
                 let dir =
@@ -274,11 +277,16 @@ impl Union {
         self.node(id).is_ok_and(|node| node.is_upper())
     }
 
-    fn node(&self, id: NodeId) -> Result<Arc<Node>> {
-        self.table.get(id).ok_or(Error::refused(Errno::STALE, "unknown node"))
+    /// A reference that may be kept for any time, and dropped by any thread.
+    pub fn keep(&self, node: NodeRef<'_>) -> KeptRef {
+        node.keep(&self.nodes)
     }
 
-    fn dir_node(&self, id: NodeId) -> Result<(Arc<Node>, DirStack)> {
+    fn node(&self, id: NodeId) -> Result<NodeRef<'_>> {
+        self.nodes.get(id).ok_or(Error::refused(Errno::STALE, "unknown node"))
+    }
+
+    fn dir_node(&self, id: NodeId) -> Result<(NodeRef<'_>, DirStack)> {
         let node = self.node(id)?;
         let stack = node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
         Ok((node, stack))
@@ -287,7 +295,7 @@ impl Union {
     fn walker(&self) -> Walker<'_> {
         Walker {
             store: &*self.store,
-            dirs: &self.dirs,
+            dirs: &self.nodes.dirs,
             roots: &self.roots,
             marks: self.options.marks,
             workdir: self.upper.as_ref().and_then(|upper| upper.work),
@@ -373,5 +381,5 @@ fn root_node(
         impure |= marks.impure && dir.layer().is_upper();
     }
     let directory = Directory { impure, ..Directory::new(DirStack { upper, lowers }) };
-    Ok(Node::new(NodeId::ROOT, Kind::Directory, Links::new(), Body::Directory(Box::new(directory))))
+    Ok(Node::root(directory))
 }

@@ -177,7 +177,7 @@ impl Union {
     /// `None` where nothing could be recorded, or has to be: what is in the work directory is removed after a crash.
     fn record_mode(&self, at: At<'_>, record: &ModeRecord) -> Option<OsString> {
         let upper = self.upper().ok()?;
-        let root = self.dirs.open(&upper.root).ok()?;
+        let root = self.nodes.dirs.open(&upper.root).ok()?;
         let path = mode_record::path_below(root.as_fd(), at)?;
         let name = record.name();
         let made = upper.staging.at(&name).and_then(|at| self.store.symlink(&path, at));

@@ -8,11 +8,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::Union;
-use super::lookup::is_same_link;
 use super::modes::Widening;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::layer::stack::LayerInfo;
+use crate::namespace::held::Parked;
 use crate::namespace::locks;
 use crate::namespace::node::{Body, Home, Link, LowerFile, Node};
 use crate::sys::At;
@@ -63,7 +63,7 @@ enum Way {
     Named(Link, Identity),
     Indexed(OsString),
     Held(Arc<OwnedFd>),
-    Parked(OsString),
+    Parked(Arc<Parked>),
 }
 
 impl Union {
@@ -86,12 +86,12 @@ impl Union {
                     Some(dir) => Way::Dir(dir.clone()),
                     None => return Err(Error::refused(Errno::STALE, "directory in no layer")),
                 },
-                Body::Upper(upper) => match (&upper.home, state.links.first(), &upper.index) {
+                Body::Upper(upper) => match (&upper.home, state.links().first(), &upper.index) {
                     (Home::Named, Some(link), _) => {
-                        Way::Named(link.clone(), Identity { real: upper.real, birth: upper.birth })
+                        Way::Named((**link).clone(), Identity { real: upper.real, birth: upper.birth })
                     }
                     (Home::Indexed, _, Some(entry)) => Way::Indexed(entry.name.clone()),
-                    (Home::Held(fd), _, _) => Way::Held(fd.clone()),
+                    (Home::Held(held), _, _) => Way::Held(held.fd().clone()),
                     (Home::Parked(name), _, _) => Way::Parked(name.clone()),
                     (Home::Named | Home::Indexed, _, _) => {
                         return Err(Error::refused(Errno::STALE, "upper file without a name"));
@@ -102,18 +102,18 @@ impl Union {
         Ok(match way {
             Way::Dir(dir) => {
                 let lower = (!dir.layer().is_upper()).then(|| dir.layer().clone());
-                Place { fd: self.dirs.open(&dir)?, name: None, real: None, kind, parent: None, lower }
+                Place { fd: self.nodes.dirs.open(&dir)?, name: None, real: None, kind, parent: None, lower }
             }
             Way::Lower(LowerFile { dir, name, real, birth, .. }) => {
                 let lower = Some(dir.layer().clone());
                 let real = dir.layer().keeps_numbers.then_some(Identity { real, birth });
-                Place { fd: self.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
+                Place { fd: self.nodes.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
             }
             Way::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
                 let dir = upper.ok_or(Error::refused(Errno::STALE, "upper file in a lower directory"))?;
                 Place {
-                    fd: self.dirs.open(&dir)?,
+                    fd: self.nodes.dirs.open(&dir)?,
                     name: Some(link.name),
                     real: Some(real),
                     kind,
@@ -126,7 +126,7 @@ impl Union {
                 self.place_in(upper.and_then(|upper| upper.staging.index()), &name, kind)?
             }
             Way::Held(fd) => Place { fd, name: None, real: None, kind, parent: None, lower: None },
-            Way::Parked(name) => self.place_in(Some(self.upper()?.staging.dir()?), &name, kind)?,
+            Way::Parked(parked) => self.place_in(Some(self.upper()?.staging.dir()?), parked.name(), kind)?,
         })
     }
 
@@ -190,7 +190,7 @@ impl Union {
         const SEARCH: u32 = 0o100;
         let Some(link) = node.link().filter(|link| link.in_upper) else { return Ok(None) };
         let Some(dir) = link.parent.stack().and_then(|stack| stack.upper) else { return Ok(None) };
-        let fd = self.dirs.open(&dir)?;
+        let fd = self.nodes.dirs.open(&dir)?;
         let this = At::this(fd.as_fd());
         if self.store.stat(this)?.is_none_or(|stat| stat.mode & SEARCH != 0) {
             return Ok(None);
@@ -210,7 +210,7 @@ impl Union {
             let before = version();
             let is_where_it_is_known = match (&place.parent, &place.name, node.link()) {
                 (None, ..) => true,
-                (Some(parent), Some(name), Some(now)) => is_same_link(&now, parent, name),
+                (Some(parent), Some(name), Some(now)) => now.is(parent, name),
                 _ => false,
             };
             if is_where_it_is_known {

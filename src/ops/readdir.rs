@@ -19,16 +19,17 @@ use crate::layer::dir::RealDir;
 use crate::layer::stack::Offsets;
 use crate::namespace::cookie::{self, DOT, DOT_DOT, Place};
 use crate::namespace::node::Node;
+use crate::namespace::refs::NodeRef;
 use crate::namespace::snapshot::{Collector, Name, Snapshot};
 use crate::namespace::walk::DirStack;
 use crate::types::{DirEntry, Kind, NodeId, RealId};
 
-/// Takes entries; breaking says that the entry was not taken.
-pub type Visit<'v> = dyn FnMut(DirEntry) -> ControlFlow<()> + 'v;
+/// Takes entries, each with a reference to its node if attributes are wanted; breaking says that the entry was not taken.
+pub type Visit<'v> = dyn FnMut(DirEntry, Option<NodeRef<'_>>) -> ControlFlow<()> + 'v;
 
 impl Union {
     /// Lists a directory from `cookie` (0: the beginning) until `visit` breaks or the directory ends. With `attributes`, each
-    /// entry's node is referenced once more, except `.` and `..` and an entry that was not taken.
+    /// entry comes with them and with its node, except `.` and `..`.
     ///
     /// An entry that is neither added nor removed while a listing goes on appears in it exactly once.
     pub fn read_dir(&self, id: NodeId, cookie: u64, attributes: bool, visit: &mut Visit<'_>) -> Result<()> {
@@ -40,7 +41,9 @@ impl Union {
             || node.peek_dir(|dir| cookie::is_merged(cookie, dir.places.as_deref())).unwrap_or(false);
         let cut_off_from = node.peek_dir(|directory| directory.cut_off_from.clone()).flatten();
         let streamed = match (cookie, stack.sole()) {
-            (0, Some(sole)) if cut_off_from.is_none() && self.dirs.offsets(sole)? != Offsets::Unknown => {
+            (0, Some(sole))
+                if cut_off_from.is_none() && self.nodes.dirs.offsets(sole)? != Offsets::Unknown =>
+            {
                 Some(sole)
             }
             (0, _) => None,
@@ -57,7 +60,7 @@ impl Union {
     /// Whether the union shows nothing in a directory.
     pub(super) fn is_empty(&self, node: &Arc<Node>) -> Result<bool> {
         let mut empty = true;
-        self.read_dir(node.id, 0, false, &mut |entry| {
+        self.read_dir(node.id, 0, false, &mut |entry, _| {
             if entry.name == "." || entry.name == ".." {
                 return ControlFlow::Continue(());
             }
@@ -75,13 +78,13 @@ impl Union {
         attributes: bool,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        let offsets = self.dirs.offsets(dir)?;
+        let offsets = self.nodes.dirs.offsets(dir)?;
         let start = match place_in(node, cookie, offsets) {
             Place::Beginning => 0,
             Place::Offset(offset) => offset,
             Place::Position(_) | Place::Name(..) | Place::End => return Ok(()),
         };
-        let fd = self.dirs.open_for_reading(dir)?;
+        let fd = self.nodes.dirs.open_for_reading(dir)?;
         let mut outcome = Ok(());
         let mut own = start;
         self.store.read_dir(fd.as_fd(), start, &mut |raw| {
@@ -157,10 +160,10 @@ impl Union {
             attr: None,
         };
         if name == "." {
-            return Ok(visit(plain(node.id)));
+            return Ok(visit(plain(node.id), None));
         }
         if name == ".." {
-            return Ok(visit(plain(node.link().map_or(NodeId::ROOT, |link| link.parent.id))));
+            return Ok(visit(plain(node.link().map_or(NodeId::ROOT, |link| link.parent.id)), None));
         }
         if self.is_hidden(node, name) {
             return Ok(ControlFlow::Continue(()));
@@ -176,7 +179,7 @@ impl Union {
             Err(Error::Refused { errno: errno @ (Errno::INVAL | Errno::IO), reason }) => {
                 log::warn!("{name:?}: {reason}");
                 let kind = if errno == Errno::INVAL { Kind::Directory } else { Kind::File };
-                return Ok(visit(DirEntry { kind, ..plain(self.number_of_broken(node, name)) }));
+                return Ok(visit(DirEntry { kind, ..plain(self.number_of_broken(node, name)) }, None));
             }
             Err(error) => return Err(error),
         };
@@ -188,17 +191,13 @@ impl Union {
             kind: attr.kind,
             attr: attributes.then_some(attr),
         };
-        let flow = visit(entry);
-        if flow.is_break() || !attributes {
-            self.forget(attr.node, 1);
-        }
-        Ok(flow)
+        Ok(visit(entry, attributes.then_some(adopted.node)))
     }
 
     /// The number of an entry that nothing else is known of.
     fn number_of_broken(&self, parent: &Node, name: &OsStr) -> NodeId {
         let none = RealId { dev: u64::MAX - parent.id.0, ino: self.order.position_of(name).into() };
-        self.table.numbers().odd(none)
+        self.nodes.numbers().odd(none)
     }
 
     /// The names in a merged directory. A listing that begins sees them as they are; one that goes on is content with those of
@@ -207,7 +206,7 @@ impl Union {
         let (key, changes) = node
             .peek_dir(|directory| (directory.key, directory.changes))
             .ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
-        if let Some(known) = self.snapshots.get(node.id, key)
+        if let Some(known) = self.nodes.snapshots.get(node.id, key)
             && (!fresh || (known.changes == changes && !self.is_view()))
         {
             return Ok(known);
@@ -218,12 +217,12 @@ impl Union {
             self.collect(dir, lower, &mut names)?;
         }
         let snapshot = Arc::new(names.finish(key, changes));
-        self.snapshots.insert(node.id, snapshot.clone());
+        self.nodes.snapshots.insert(node.id, snapshot.clone());
         Ok(snapshot)
     }
 
     fn collect(&self, dir: &Arc<RealDir>, lower: Option<u16>, names: &mut Collector<'_>) -> Result<()> {
-        let fd = self.dirs.open_for_reading(dir)?;
+        let fd = self.nodes.dirs.open_for_reading(dir)?;
         let mut marks = false;
         self.store.read_dir(fd.as_fd(), 0, &mut |raw| {
             if raw.name == "." || raw.name == ".." {

@@ -54,12 +54,12 @@ impl Union {
             } else {
                 self.store.unlink(dir.at(name)).map_err(Into::into)
             };
-            removed.inspect_err(|_| self.let_go(&home))?;
+            removed?;
             self.name_removed(&victim, parent, name, home);
         } else {
             self.put_whiteout(&dir, name)?;
             victim.loses_lower_name();
-            self.drop_link(&victim, parent, name);
+            self.nodes.drop_link(&victim, parent, name);
         }
         parent.with_dir(|directory| directory.changes += 1);
         Ok(Some(()))
@@ -126,7 +126,7 @@ impl Union {
 
     pub(super) fn dir_removed(&self, victim: &Arc<Node>, parent: &Arc<Node>, name: &OsStr) {
         victim.with_dir(|directory| directory.removed = true);
-        self.drop_link(victim, parent, name);
+        self.nodes.drop_link(victim, parent, name);
     }
 
     /// A lower file with several names is copied up before one is removed, because the number of its links can only be kept on
@@ -192,9 +192,9 @@ impl Union {
         let empty = self.store.stat(prepared.at())?;
         let real = empty.ok_or(Error::refused(Errno::IO, "the emptied directory is gone"))?.real_id();
         // A lookup that finds it before the node knows of it must come to this node.
-        self.table.renumber(real, node.id);
+        self.nodes.renumber(real, node.id);
         let publish = || Ok(self.store.rename(prepared.at(), dir.at(name), RenameFlags::EXCHANGE)?);
-        self.despite_mode(dir.at(name), publish).inspect_err(|_| self.table.unnumber(real))?;
+        self.despite_mode(dir.at(name), publish).inspect_err(|_| self.nodes.unnumber(real))?;
         let upper = RealDir::child(&dir.real, name.clone(), real.ino);
         // Before the old one's whiteouts are removed with it: a lookup that misses them must find that it was overtaken.
         node.with_dir(|directory| {
@@ -208,7 +208,7 @@ impl Union {
     }
 
     pub(super) fn is_physically_empty(&self, dir: &RealDir) -> Result<bool> {
-        let fd = self.dirs.open_for_reading(dir)?;
+        let fd = self.nodes.dirs.open_for_reading(dir)?;
         let mut empty = true;
         self.store.read_dir(fd.as_fd(), 0, &mut |entry| {
             if entry.name == "." || entry.name == ".." {

@@ -10,9 +10,9 @@ use rustix::io::Errno;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
-use super::find::{Borrowed, until_undisturbed};
-use super::hold::KeptDir;
-use super::lookup::{is_same_link, stands_for};
+use super::find::until_undisturbed;
+use super::hold::{KeptDir, Parking};
+use super::lookup::stands_for;
 use crate::error::{Error, Result};
 use crate::format::marks::Mark;
 use crate::format::redirect::Redirect;
@@ -20,6 +20,7 @@ use crate::layer::dir::RealDir;
 use crate::layer::staging::Prepared;
 use crate::namespace::locks;
 use crate::namespace::node::{Home, Link, Node};
+use crate::namespace::refs::NodeRef;
 use crate::types::{Name, NodeId, RenameMode};
 
 /// One end of a rename.
@@ -27,7 +28,7 @@ struct End<'a> {
     parent: Arc<Node>,
     name: Arc<OsStr>,
     dir: UpperDir,
-    node: Option<Borrowed<'a>>,
+    node: Option<NodeRef<'a>>,
 }
 
 /// What one end needs, as seen with all gates held.
@@ -69,7 +70,7 @@ enum Remains<'a> {
     File(Home),
     Directory(Arc<RealDir>, Arc<OwnedFd>),
     /// This directory, in the place of one that is like it. Dropped, it is removed.
-    ParkedDirectory(Arc<RealDir>, Arc<RealDir>, Prepared<'a>),
+    ParkedDirectory(Parking, Arc<RealDir>, Prepared<'a>),
 }
 
 impl Plan {
@@ -100,7 +101,7 @@ impl Union {
         mode: RenameMode,
     ) -> Result<Vec<NodeId>> {
         self.upper()?;
-        let (old_parent, new_parent) = (self.borrow_dir(parent)?, self.borrow_dir(new_parent)?);
+        let (old_parent, new_parent) = (self.dir_node(parent)?.0, self.dir_node(new_parent)?.0);
         let (name, new_name) = (name.as_os_str(), new_name.as_os_str());
         self.check_new_name(&new_parent, new_name)?;
         until_undisturbed(|| self.try_rename((&old_parent, name), (&new_parent, new_name), mode))
@@ -146,7 +147,7 @@ impl Union {
         }
         let exchanged = to.node.as_ref().filter(|_| mode == RenameMode::Exchange);
         let moved = [Some(source), exchanged].into_iter().flatten();
-        let has_new_parent = |node: &&Borrowed<'_>| node.is_dir() && !Arc::ptr_eq(&from.parent, &to.parent);
+        let has_new_parent = |node: &&NodeRef<'_>| node.is_dir() && !Arc::ptr_eq(&from.parent, &to.parent);
         Ok(Some(moved.filter(has_new_parent).map(|node| node.id).collect()))
     }
 
@@ -204,11 +205,7 @@ impl Union {
             }
             _ => None,
         };
-        self.execute(plan, from, to).inspect_err(|_| {
-            if let Some((_, Remains::File(home))) = &replaced {
-                self.let_go(home);
-            }
-        })?;
+        self.execute(plan, from, to)?;
         if let Some((target, remains)) = replaced {
             self.replaced(target, to, remains);
         }
@@ -314,17 +311,17 @@ impl Union {
         };
         let way = self.way_to_keep_dir()?;
         if way.is_parked() || !self.is_physically_empty(&upper)? {
-            let held = self.dirs.open(&upper)?;
+            let held = self.nodes.dirs.open(&upper)?;
             let (emptied, old) = self.make_physically_empty(target, &to.parent, &to.dir, &to.name)?;
             // Whoever is on the way into the old one finds that the directory was removed.
             upper.detach(held);
-            self.table.unnumber(upper.real_id());
+            self.nodes.unnumber(upper.real_id());
             if let KeptDir::Parked(parking) = way {
                 return Ok(Remains::ParkedDirectory(parking, upper, old));
             }
             upper = emptied;
         }
-        let held = self.dirs.open(&upper)?;
+        let held = self.nodes.dirs.open(&upper)?;
         Ok(Remains::Directory(upper, held))
     }
 
@@ -362,14 +359,13 @@ impl Union {
                 target.with_dir(|directory| directory.home = home);
             }
             Remains::ParkedDirectory(parking, old, place) => {
-                let name = place.keep();
-                old.moved(&parking, Arc::from(name.as_os_str()));
+                let home = parking.park(&old, place);
                 let replaced = target.with_dir(|directory| {
-                    directory.home = Home::Parked(name);
+                    directory.home = home;
                     directory.stack.upper.replace(old)
                 });
                 // What has its number next is another one.
-                replaced.flatten().iter().for_each(|gone| self.table.unnumber(gone.real_id()));
+                replaced.flatten().iter().for_each(|gone| self.nodes.unnumber(gone.real_id()));
             }
             Remains::Nothing => {}
         }
@@ -377,7 +373,7 @@ impl Union {
             self.dir_removed(target, &to.parent, &to.name);
         } else {
             target.loses_lower_name();
-            self.drop_link(target, &to.parent, &to.name);
+            self.nodes.drop_link(target, &to.parent, &to.name);
         }
     }
 
@@ -385,24 +381,8 @@ impl Union {
         if let Some(upper) = node.stack().and_then(|stack| stack.upper) {
             upper.moved(&to.dir.real, to.name.clone());
         }
-        // Both parents are borrowed, so this cannot fail.
-        if !self.table.pin(&to.parent) {
-            log::error!("a directory was forgotten while something was moved into it");
-        }
         let link = Link { parent: to.parent.clone(), name: to.name.clone(), in_upper: true };
-        let old = {
-            let mut state = node.state.write();
-            match state.links.iter_mut().find(|known| is_same_link(known, &from.parent, &from.name)) {
-                Some(known) => Some(std::mem::replace(known, link)),
-                None => {
-                    state.links.push(link);
-                    None
-                }
-            }
-        };
-        if let Some(old) = old {
-            self.forget(old.parent.id, 1);
-        }
+        self.nodes.move_link(node, (&from.parent, &from.name), link);
     }
 }
 

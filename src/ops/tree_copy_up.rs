@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::Union;
 use super::ensure_upper::{Extent, UpperDir};
-use super::find::Borrowed;
 use crate::error::{Error, Result};
 use crate::format::marks::Mark;
 use crate::layer::store::names_in;
 use crate::namespace::locks;
 use crate::namespace::node::Node;
+use crate::namespace::refs::NodeRef;
 use crate::sys::At;
 use crate::types::Kind;
 
@@ -20,7 +20,7 @@ impl Union {
     /// Copies everything the union shows in `top` up, after which its directories need no lowerdir any more and are marked
     /// opaque. The union looks the same after each step, so it may stop at any.
     pub(super) fn copy_up_tree(&self, top: &Arc<Node>) -> Result<()> {
-        let mut inner: Vec<Borrowed<'_>> = Vec::new();
+        let mut inner: Vec<NodeRef<'_>> = Vec::new();
         self.copy_up_entries(top, &mut inner)?;
         let mut next = 0;
         while let Some(node) = inner.get(next).map(|node| (**node).clone()) {
@@ -34,7 +34,7 @@ impl Union {
     }
 
     /// Copies a directory and the files in it up; its directories are added to `inner`.
-    fn copy_up_entries<'a>(&'a self, node: &Arc<Node>, inner: &mut Vec<Borrowed<'a>>) -> Result<()> {
+    fn copy_up_entries<'a>(&'a self, node: &Arc<Node>, inner: &mut Vec<NodeRef<'a>>) -> Result<()> {
         self.ensure_upper_dir(node)?;
         for name in self.entry_names(node)? {
             let name: Arc<OsStr> = Arc::from(name);
@@ -53,7 +53,7 @@ impl Union {
 
     fn entry_names(&self, node: &Arc<Node>) -> Result<Vec<OsString>> {
         let mut names = Vec::new();
-        self.read_dir(node.id, 0, false, &mut |entry| {
+        self.read_dir(node.id, 0, false, &mut |entry, _| {
             if entry.name != "." && entry.name != ".." {
                 names.push(entry.name);
             }
@@ -67,7 +67,7 @@ impl Union {
         let _gates = locks::lock(&[node]);
         let dir = self.upper_dir(node)?;
         // Without lower directories lookups would find it under the number of its upper one.
-        self.table.renumber(dir.real.real_id(), node.id);
+        self.nodes.renumber(dir.real.real_id(), node.id);
         // Without attributes nothing could keep the whiteouts' effect until the tree has moved, so they stay.
         let opaque = self.upper()?.format.has_xattrs();
         if opaque {
@@ -100,7 +100,7 @@ impl Union {
     pub(super) fn origin_of_dir(&self, node: &Node, upper: At<'_>) -> Result<Option<Vec<u8>>> {
         match self.dir_stack(node)?.lowers.first() {
             Some(lower) => {
-                let fd = self.dirs.open(lower)?;
+                let fd = self.nodes.dirs.open(lower)?;
                 self.origin_of(At::this(fd.as_fd()), lower)
             }
             None => Ok(self.read_marks(upper)?.origin),
@@ -108,7 +108,7 @@ impl Union {
     }
 
     fn remove_whiteouts(&self, dir: &UpperDir) -> Result<()> {
-        let fd = self.dirs.open_for_reading(&dir.real)?;
+        let fd = self.nodes.dirs.open_for_reading(&dir.real)?;
         let times = self.store.stat(dir.this())?;
         for name in names_in(&*self.store, fd.as_fd())? {
             let at: At<'_> = dir.at(&name);

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::Union;
-use super::lookup::is_same_link;
 use crate::error::Result;
 use crate::layer::dir::RealDir;
-use crate::namespace::node::{Body, Link, Links, Node, UpperFile};
+use crate::namespace::node::{Body, Link, Node, UpperFile};
 use crate::namespace::walk::{DirStack, Found, Located};
 use crate::types::NodeId;
 
@@ -21,7 +20,7 @@ impl Union {
     /// # Errors
     /// What its layer has against that; `ESTALE` when it is gone.
     pub fn open_view(&self, id: NodeId) -> Result<()> {
-        self.open_file(&self.node(id)?, false).map(drop)
+        self.open_file(&*self.node(id)?, false).map(drop)
     }
 
     /// Lets a directory's node be what was found just now: it may have been copied up, moved or marked since.
@@ -50,32 +49,21 @@ impl Union {
             directory.changes += 1;
             std::mem::replace(&mut directory.stack, stack)
         });
-        self.snapshots.forget(node.id);
-        before.iter().flat_map(DirStack::all).for_each(|dir| self.dirs.close(dir));
+        self.nodes.snapshots.forget(node.id);
+        before.iter().flat_map(DirStack::all).for_each(|dir| self.nodes.dirs.close(dir));
     }
 
     /// Lets a file's node be what was found just now, under the name that it was found by: the file may have been copied up, and
     /// the name that it is known by may be gone.
     pub(super) fn catch_up_file(&self, node: &Node, link: Link, upper: UpperFile) {
-        let before = {
-            let mut state = node.state.write();
-            let copied_from = match &state.body {
+        self.nodes.found_elsewhere(node, link, |known| {
+            let copied_from = match known {
                 Body::Lower(lower) => Some(lower.real),
                 Body::Upper(known) => known.copied_from,
-                Body::Directory(_) => return,
+                Body::Directory(_) => return None,
             };
-            state.body = Body::Upper(Box::new(UpperFile { copied_from, ..upper }));
-            if state.links.first().is_some_and(|known| is_same_link(known, &link.parent, &link.name)) {
-                return;
-            }
-            if !self.table.pin(&link.parent) {
-                return;
-            }
-            let mut links = Links::new();
-            links.push(link);
-            std::mem::replace(&mut state.links, links)
-        };
-        before.iter().for_each(|link| self.forget(link.parent.id, 1));
+            Some(Body::Upper(Box::new(UpperFile { copied_from, ..upper })))
+        });
     }
 }
 

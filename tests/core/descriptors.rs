@@ -108,7 +108,7 @@ fn directories() {
         let attr = errno(bench.raw().getattr(*node)).unwrap();
         assert_eq!((attr.perm, attr.nlink), (*perm, 0));
         let mut listed = 0;
-        errno(bench.raw().read_dir(*node, 0, false, &mut |_| {
+        errno(bench.raw().read_dir(*node, 0, false, &mut |_, _| {
             listed += 1;
             std::ops::ControlFlow::Continue(())
         }))
@@ -138,7 +138,7 @@ fn a_deep_directory_is_opened_by_few_calls() {
     let name = Name::new("deep".as_ref()).unwrap();
     let mut made = vec![node];
     for _ in 0..DEPTH {
-        node = errno(bench.raw().mkdir(ROOT, node, name, 0o755)).unwrap().attr.node;
+        node = errno(bench.raw().mkdir(ROOT, node, name, 0o755)).unwrap().give_to_kernel().node;
         made.push(node);
     }
     for _ in 0..2 {
@@ -153,7 +153,8 @@ fn a_deep_directory_is_opened_by_few_calls() {
         bench.rename("moved", "top/deep").unwrap();
     }
     let file = Name::new("f".as_ref()).unwrap();
-    let made_file = errno(bench.raw().mknod(ROOT, node, file, Kind::File, 0o600, 0)).unwrap().attr.node;
+    let made_file =
+        errno(bench.raw().mknod(ROOT, node, file, Kind::File, 0o600, 0)).unwrap().give_to_kernel().node;
     bench.write_node(made_file, 0, "deep").unwrap();
     assert_eq!(bench.text_of(made_file).unwrap(), "deep");
     bench.raw().forget(made_file, 1);

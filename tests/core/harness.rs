@@ -14,9 +14,8 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
 use unionfuse::layer::store::{Disk, Store};
-use unionfuse::types::{
-    Attr, Caller, DirEntry, Entry, Kind, Name, NewTime, NodeId, RenameMode, SetAttr, Time,
-};
+use unionfuse::namespace::refs::Entry;
+use unionfuse::types::{Attr, Caller, DirEntry, Kind, Name, NewTime, NodeId, RenameMode, SetAttr, Time};
 use unionfuse::{Error, Union};
 
 use super::layer::{Layer, Seen, is_whiteout};
@@ -234,9 +233,10 @@ impl Bench {
         left.into_iter().filter(|path| !is_whiteout(path) && !path.ends_with("incompat")).collect()
     }
 
-    fn count(&self, entry: Entry) -> Attr {
-        *self.references.lock().unwrap().entry(entry.attr.node).or_default() += 1;
-        entry.attr
+    fn count(&self, entry: Entry<'_>) -> Attr {
+        let attr = entry.give_to_kernel();
+        *self.references.lock().unwrap().entry(attr.node).or_default() += 1;
+        attr
     }
 
     /// The parent's node and the last name of a path.
@@ -416,16 +416,16 @@ impl Bench {
         limit: usize,
     ) -> Answer<Vec<DirEntry>> {
         let mut entries: Vec<DirEntry> = Vec::new();
-        errno(self.raw().read_dir(node, cookie, attributes, &mut |entry| {
+        errno(self.raw().read_dir(node, cookie, attributes, &mut |entry, node| {
             if entries.len() == limit {
                 return ControlFlow::Break(());
+            }
+            if let Some((node, attr)) = node.zip(entry.attr) {
+                self.count(Entry { node, attr });
             }
             entries.push(entry);
             ControlFlow::Continue(())
         }))?;
-        for attr in entries.iter().filter_map(|entry| entry.attr) {
-            self.count(Entry { attr });
-        }
         Ok(entries)
     }
 

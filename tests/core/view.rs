@@ -97,7 +97,7 @@ fn shows_every_change_at_the_next_look() {
 fn walk(view: &Bench, dir: NodeId, path: &Path) {
     let gone = |errno: &Errno| matches!(*errno, Errno::NOENT | Errno::STALE | Errno::NOTDIR | Errno::INVAL);
     let mut names = Vec::new();
-    let listed = view.raw().read_dir(dir, 0, false, &mut |entry| {
+    let listed = view.raw().read_dir(dir, 0, false, &mut |entry, _| {
         names.push(entry.name);
         std::ops::ControlFlow::Continue(())
     });

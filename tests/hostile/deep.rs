@@ -66,7 +66,7 @@ fn a_lower_directory() {
     let mut path = vec![NodeId::ROOT];
     for _ in 0..DEPTH {
         let entry = union.lookup(*path.last().unwrap(), name("d")).unwrap().unwrap();
-        path.push(entry.attr.node);
+        path.push(entry.give_to_kernel().node);
     }
     // Those in between are no longer open; the last one's descriptors have to be found anew.
     for node in path.iter().take(10_000) {
@@ -86,7 +86,7 @@ fn a_lower_directory() {
     // Unmounting forgets nothing: the union goes with all its nodes.
     path.truncate(1);
     for _ in 0..DEPTH {
-        path.push(union.lookup(*path.last().unwrap(), name("d")).unwrap().unwrap().attr.node);
+        path.push(union.lookup(*path.last().unwrap(), name("d")).unwrap().unwrap().give_to_kernel().node);
     }
     drop(union);
     remove(&lower);
@@ -96,8 +96,7 @@ fn a_lower_directory() {
 fn a_directory_made_and_copied_up() {
     let bench = super::harness::over(|lower| nest(&lower.root, 1500));
     let last = descend(&bench, 1500);
-    let made = bench.raw().mkdir(ROOT, last, name("new"), 0o755).unwrap();
-    bench.raw().forget(made.attr.node, 1);
+    drop(bench.raw().mkdir(ROOT, last, name("new"), 0o755).unwrap());
     bench.rename("d", "d2").unwrap();
     bench.rename("d2", "d").unwrap();
     assert!(bench.raw().lookup(last, name("x")).unwrap().is_none());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use unionfuse::Union;
 use unionfuse::config::{Durability, UnionConfig};
+use unionfuse::namespace::refs::NodeRef;
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use super::guard::Guard;
@@ -180,16 +181,17 @@ impl Use<'_> {
 
     fn look(&mut self, parent: NodeId, name: &OsStr) -> Option<(NodeId, Kind)> {
         let entry = self.union.lookup(parent, Name::new(name).ok()?).ok()??;
-        self.references.push(entry.attr.node);
-        Some((entry.attr.node, entry.attr.kind))
+        let attr = entry.give_to_kernel();
+        self.references.push(attr.node);
+        Some((attr.node, attr.kind))
     }
 
     fn list(&mut self, node: NodeId, attributes: bool) -> Vec<OsString> {
         let mut names = Vec::new();
         let mut seen = Vec::new();
-        let _ = self.union.read_dir(node, 0, attributes, &mut |entry| {
+        let _ = self.union.read_dir(node, 0, attributes, &mut |entry, node| {
             assert!(!entry.name.is_empty() && !entry.name.to_string_lossy().contains('/'));
-            seen.extend(entry.attr.map(|attr| attr.node));
+            seen.extend(node.map(NodeRef::give_to_kernel));
             names.push(entry.name);
             ControlFlow::Continue(())
         });
@@ -254,7 +256,7 @@ impl Use<'_> {
                 None
             }
         };
-        self.references.extend(entry.map(|entry| entry.attr.node));
+        self.references.extend(entry.map(|entry| entry.give_to_kernel().node));
     }
 
     fn dir(&mut self, choices: &mut Choices<'_>) -> NodeId {

@@ -83,12 +83,8 @@ impl Filesystem for Adapter {
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.look(req, "lookup", parent, reply, |union| {
             let found = union.lookup(convert::node(parent), Name::new(name)?)?;
-            if let Some(entry) = &found
-                && !crew::commit()
-            {
-                union.forget(entry.attr.node, 1);
-            }
-            Ok(found)
+            // Given to the kernel only if it still waits for the answer.
+            Ok(found.map(|entry| if crew::commit() { entry.give_to_kernel() } else { entry.attr }))
         });
     }
 
@@ -356,7 +352,7 @@ impl Filesystem for Adapter {
         let _turn = self.looking(req);
         let mut given = false;
         let outcome = run("readdir", ino, || {
-            self.union.read_dir(convert::node(ino), offset, false, &mut |entry| {
+            self.union.read_dir(convert::node(ino), offset, false, &mut |entry, _| {
                 let kind = convert::file_type(entry.kind);
                 match reply.add(INodeNo(entry.node.0), entry.cookie, kind, &entry.name) {
                     true => ControlFlow::Break(()),
@@ -483,11 +479,11 @@ impl Filesystem for Adapter {
         let _change = self.changing();
         let caller = convert::caller(req, umask);
         let outcome = run("create", parent, || {
-            let attr =
-                self.union.mknod(caller, convert::node(parent), Name::new(name)?, Kind::File, mode, 0)?.attr;
+            let made =
+                self.union.mknod(caller, convert::node(parent), Name::new(name)?, Kind::File, mode, 0)?;
             let access = Access::of(OpenFlags(flags));
-            let way = open.open(&self.union, attr.node, access, |file| reply.open_backing(file));
-            way.map(|way| (way, attr)).inspect_err(|_| self.union.forget(attr.node, 1))
+            let way = open.open(&self.union, made.node.id(), access, |file| reply.open_backing(file))?;
+            Ok((way, made.give_to_kernel()))
         });
         if outcome.is_ok() {
             self.tell(req, Effect::Entries(parent));

@@ -13,8 +13,9 @@ use super::{Adapter, Service, Turn};
 use crate::error::Result;
 use crate::fuse::answer::run;
 use crate::fuse::{convert, notify};
+use crate::namespace::refs::Entry;
 use crate::ops::Union;
-use crate::types::{Attr, Entry, FsUsage};
+use crate::types::{Attr, FsUsage};
 
 /// Something that the kernel remembers, and that is not so any more. What a request is about itself, the kernel knows from its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,18 +164,18 @@ impl Answer<Attr> for ReplyAttr {
     }
 }
 
-impl Answer<Entry> for ReplyEntry {
-    fn answer(self, service: &Service, outcome: Result<Entry, Errno>) {
-        self.answer(service, outcome.map(Some));
+impl Answer<Entry<'_>> for ReplyEntry {
+    fn answer(self, service: &Service, outcome: Result<Entry<'_>, Errno>) {
+        self.answer(service, outcome.map(|entry| Some(entry.give_to_kernel())));
     }
 }
 
-impl Answer<Option<Entry>> for ReplyEntry {
-    /// That there is nothing is remembered, too.
-    fn answer(self, service: &Service, outcome: Result<Option<Entry>, Errno>) {
+impl Answer<Option<Attr>> for ReplyEntry {
+    /// Of a node that the kernel was given. That there is nothing is remembered, too.
+    fn answer(self, service: &Service, outcome: Result<Option<Attr>, Errno>) {
         match outcome {
-            Ok(Some(entry)) => {
-                self.entry(&service.lifetime(&entry.attr), &convert::attr(&entry.attr), Generation(0));
+            Ok(Some(attr)) => {
+                self.entry(&service.lifetime(&attr), &convert::attr(&attr), Generation(0));
             }
             Ok(None) => self.entry(&service.ttl, &convert::nothing(), Generation(0)),
             Err(errno) => self.error(errno),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::namespace::changes::Stamp;
+use crate::namespace::refs::KeptRef;
 use crate::types::{DirEntry, Kind, NodeId};
 
 /// After so many more listings that were foreseen than were not, the next ones are made ahead.
@@ -28,10 +29,17 @@ const PAUSE_MAX: i32 = 1024;
 /// A part of a listing: a directory, and the cookie after which it begins.
 pub(super) type Key = (NodeId, u64);
 
+/// An entry, and its node unless it is `.` or `..`.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) entry: DirEntry,
+    pub(super) node: Option<KeptRef>,
+}
+
 /// Entries as they were at a moment.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) entries: VecDeque<DirEntry>,
+    pub(super) entries: VecDeque<Ready>,
     /// Whether the directory ends with them.
     pub(super) is_last: bool,
     pub(super) stamp: Stamp,
@@ -39,7 +47,7 @@ pub(super) struct Part {
 
 impl Part {
     fn key_after(&self, begin: Key) -> Key {
-        (begin.0, self.entries.back().map_or(begin.1, |entry| entry.cookie))
+        (begin.0, self.entries.back().map_or(begin.1, |ready| ready.entry.cookie))
     }
 }
 
@@ -83,7 +91,7 @@ pub(super) struct Plan {
     is_full: bool,
     /// Whether anything ready was taken since [`Plan::watch_taking`].
     was_taken: bool,
-    given_up: Vec<DirEntry>,
+    given_up: Vec<Ready>,
 }
 
 impl Plan {
@@ -225,7 +233,7 @@ impl Plan {
         };
         // Below those of the parts before, since they come after them.
         let at = running.depth.min(self.foreseen.len());
-        self.foresee(at, directories_in(&part.entries));
+        self.foresee(at, directories_in(part.entries.iter().map(|ready| &ready.entry)));
         let key = running.key;
         running.key = part.key_after(key);
         let is_last = part.is_last;
@@ -257,7 +265,7 @@ impl Plan {
     }
 
     /// The entries that were given up.
-    pub(super) fn take_given_up(&mut self) -> Vec<DirEntry> {
+    pub(super) fn take_given_up(&mut self) -> Vec<Ready> {
         std::mem::take(&mut self.given_up)
     }
 

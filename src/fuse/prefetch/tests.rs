@@ -45,7 +45,7 @@ impl Bench {
 
     fn node(&self, path: &str) -> NodeId {
         path.split('/').fold(NodeId::ROOT, |dir, name| {
-            self.union().lookup(dir, Name::try_from(name).unwrap()).unwrap().unwrap().attr.node
+            self.union().lookup(dir, Name::try_from(name).unwrap()).unwrap().unwrap().give_to_kernel().node
         })
     }
 
