@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::idmap::IdMap;
+use crate::owner::idmap::IdMap;
 
 /// The layers of a union and how they are treated. Everything the engine needs; nothing about the mount.
 #[derive(Debug, Clone)]

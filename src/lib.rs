@@ -30,11 +30,11 @@ pub mod daemon;
 pub mod error;
 pub mod format;
 pub mod fuse;
-pub mod idmap;
 pub mod layer;
 pub mod mount;
 pub mod namespace;
 pub mod ops;
+pub mod owner;
 pub mod sys;
 pub mod types;
 

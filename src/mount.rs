@@ -113,7 +113,7 @@ impl Mount {
         let target = Target::find(&config.mountpoint)?;
         check_passthrough(config.session.passthrough)?;
         mount::check_available().map_err(|error| mount_failed(&config.mountpoint, &error))?;
-        let mut union = Union::open(&config.union, target.mountpoint())?;
+        let union = Union::open(&config.union, target.mountpoint())?;
         let read_only = config.flags.read_only || union.is_read_only();
         let flags = MountFlags { read_only, ..config.flags };
         let options = FuseMountOptions { source: config.source.clone(), flags };

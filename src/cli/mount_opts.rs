@@ -10,7 +10,7 @@ use super::error::{UsageError, show};
 use super::layers::parse_layers;
 use super::split::{RawOption, split_options, unescape};
 use crate::config::{Durability, MountFlags, SessionConfig};
-use crate::idmap::{IdMap, IdRanges, parse_id};
+use crate::owner::idmap::{IdMap, IdRanges, parse_id};
 
 /// More threads than any machine has a use for; a larger number is a typing error.
 const MAX_THREADS: usize = 1024;

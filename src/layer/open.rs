@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -176,7 +177,15 @@ fn open_upper(
     let covered = mountpoint.and_then(|mountpoint| mountpoint.covers(&opened.stat));
     let info = layer_info(0, path, &opened, covered, filesystem, config.no_atime || read_only);
     let root = RealDir::held(info, opened.stat.ino, Arc::new(opened.fd));
-    Ok(Upper { root, staging: Arc::new(staging), format, made, work, claim, read_only })
+    Ok(Upper {
+        root,
+        staging: Arc::new(staging),
+        format,
+        made,
+        work,
+        claim: claim.map(Mutex::new),
+        read_only,
+    })
 }
 
 /// Whether a union that is to be seen writes to the upperdir.

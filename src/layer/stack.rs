@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -193,7 +194,7 @@ pub struct Upper {
     /// The workdir, which no union shows, wherever it lies.
     pub work: Option<RealId>,
     /// Tells other mounts that upperdir and workdir are in use.
-    pub claim: Option<Claim>,
+    pub claim: Option<Mutex<Claim>>,
     /// Nothing is written here, while somebody else may change it: what was seen of it may have changed since.
     pub read_only: bool,
 }

@@ -77,7 +77,7 @@ fn first_bits(offset: u64) -> u64 {
 
 /// Where a listing goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum Spot {
     /// At the beginning.
     Beginning,
     /// At an offset of the layer.
@@ -95,58 +95,58 @@ pub fn of_position(position: u32) -> u64 {
     MERGED | u64::from(position)
 }
 
-/// The places of one directory that have to be remembered.
+/// The spots of one directory that have to be remembered.
 #[derive(Debug, Default)]
-pub struct Places {
-    all: Vec<Place>,
-    numbers: HashMap<Place, u64>,
+pub struct Spots {
+    all: Vec<Spot>,
+    numbers: HashMap<Spot, u64>,
 }
 
 /// Nobody lists a directory in which so many are in use. More would be those of names that have long gone.
 const MOST: usize = 1 << 20;
 
-impl Places {
+impl Spots {
     /// The number for a place, always the same.
-    pub fn remember(&mut self, place: Place) -> u64 {
-        if let Some(number) = self.numbers.get(&place) {
+    pub fn remember(&mut self, spot: Spot) -> u64 {
+        if let Some(number) = self.numbers.get(&spot) {
             return REMEMBERED | number;
         }
         if self.all.len() == MOST {
             *self = Self::default();
         }
         let number = self.all.len() as u64;
-        self.all.push(place.clone());
-        self.numbers.insert(place, number);
+        self.all.push(spot.clone());
+        self.numbers.insert(spot, number);
         REMEMBERED | number
     }
 
-    fn get(&self, number: u64) -> Option<Place> {
+    fn get(&self, number: u64) -> Option<Spot> {
         self.all.get(usize::try_from(number).ok()?).cloned()
     }
 }
 
 /// Whether a number was given out by a merged listing, or says nothing of which kind it was.
-pub fn is_merged(cookie: u64, places: Option<&Places>) -> bool {
+pub fn is_merged(cookie: u64, spots: Option<&Spots>) -> bool {
     match cookie {
         _ if cookie & LARGE != 0 => false,
         _ if cookie & MERGED != 0 => true,
         _ if cookie & REMEMBERED != 0 => {
-            matches!(places.and_then(|places| places.get(cookie & !REMEMBERED)), Some(Place::Name(..)))
+            matches!(spots.and_then(|spots| spots.get(cookie & !REMEMBERED)), Some(Spot::Name(..)))
         }
         _ => false,
     }
 }
 
 /// What a number stands for in a directory whose layer has such `offsets`.
-pub fn place(cookie: u64, offsets: Offsets, places: Option<&Places>) -> Place {
+pub fn spot(cookie: u64, offsets: Offsets, spots: Option<&Spots>) -> Spot {
     let low = cookie & u64::from(END);
     match cookie {
-        0 => Place::Beginning,
-        _ if cookie & LARGE != 0 => Place::Offset(cookie & (LARGE - 1)),
-        _ if cookie & MERGED != 0 => Place::Position(u32::try_from(low).unwrap_or(END)),
-        _ if cookie & REMEMBERED != 0 => places.and_then(|places| places.get(low)).unwrap_or(Place::End),
-        _ if low == u64::from(END) => Place::End,
-        _ => Place::Offset(offsets.offset_of(low)),
+        0 => Spot::Beginning,
+        _ if cookie & LARGE != 0 => Spot::Offset(cookie & (LARGE - 1)),
+        _ if cookie & MERGED != 0 => Spot::Position(u32::try_from(low).unwrap_or(END)),
+        _ if cookie & REMEMBERED != 0 => spots.and_then(|spots| spots.get(low)).unwrap_or(Spot::End),
+        _ if low == u64::from(END) => Spot::End,
+        _ => Spot::Offset(offsets.offset_of(low)),
     }
 }
 
@@ -158,24 +158,24 @@ mod tests {
     fn offsets_survive_the_way_through_a_cookie() {
         for offset in [2u64, 4, 1 << 28, 1 << 40, (1 << 60) + 7] {
             let cookie = Offsets::Small.cookie_of(offset);
-            assert_eq!(place(cookie, Offsets::Small, None), Place::Offset(offset));
+            assert_eq!(spot(cookie, Offsets::Small, None), Spot::Offset(offset));
             assert_eq!(cookie < 1 << 31, offset < 1 << 29, "{offset}");
         }
         // Resumed from the beginning of what has the same first bits.
         let hash = 0x1234_5678_9abc_def0;
         let cookie = Offsets::Hashes.cookie_of(hash);
-        let Place::Offset(offset) = place(cookie, Offsets::Hashes, None) else { panic!("an offset") };
+        let Spot::Offset(offset) = spot(cookie, Offsets::Hashes, None) else { panic!("an offset") };
         assert!(cookie < 1 << 29 && offset <= hash && !Offsets::Hashes.tells_apart(offset, hash));
         assert!(Offsets::Hashes.tells_apart(hash, hash + (1 << HASH_SHIFT)));
         for first in [1, DOT_DOT_AT] {
             assert!(Offsets::Hashes.tells_apart(0, first));
             assert_eq!(
-                place(Offsets::Hashes.cookie_of(first), Offsets::Hashes, None),
-                Place::Offset(DOT_DOT_AT)
+                spot(Offsets::Hashes.cookie_of(first), Offsets::Hashes, None),
+                Spot::Offset(DOT_DOT_AT)
             );
         }
         for hash in [DOT_DOT_AT + 1, 1 << HASH_SHIFT, 3 << 40, (1 << 63) - (1 << 33)] {
-            let Place::Offset(offset) = place(Offsets::Hashes.cookie_of(hash), Offsets::Hashes, None) else {
+            let Spot::Offset(offset) = spot(Offsets::Hashes.cookie_of(hash), Offsets::Hashes, None) else {
                 panic!("an offset")
             };
             assert!(
@@ -185,30 +185,30 @@ mod tests {
         }
         for last in [i64::MAX as u64, i32::MAX as u64] {
             for offsets in [Offsets::Small, Offsets::Hashes] {
-                assert_eq!(place(offsets.cookie_of(last), offsets, None), Place::End);
+                assert_eq!(spot(offsets.cookie_of(last), offsets, None), Spot::End);
             }
         }
     }
 
     #[test]
     fn what_is_remembered_is_found_again() {
-        let mut places = Places::default();
-        let name = Place::Name(7, Arc::from(OsStr::new("a")));
-        let first = places.remember(name.clone());
-        let second = places.remember(Place::Offset(1 << 50));
-        assert_eq!(places.remember(name.clone()), first);
+        let mut spots = Spots::default();
+        let name = Spot::Name(7, Arc::from(OsStr::new("a")));
+        let first = spots.remember(name.clone());
+        let second = spots.remember(Spot::Offset(1 << 50));
+        assert_eq!(spots.remember(name.clone()), first);
         assert!(first != second && first < 1 << 31 && second < 1 << 31);
-        assert_eq!(place(first, Offsets::Small, Some(&places)), name);
-        assert_eq!(place(second, Offsets::Hashes, Some(&places)), Place::Offset(1 << 50));
-        assert_eq!(place(second + 1, Offsets::Small, Some(&places)), Place::End);
-        assert!(is_merged(first, Some(&places)) && !is_merged(second, Some(&places)));
+        assert_eq!(spot(first, Offsets::Small, Some(&spots)), name);
+        assert_eq!(spot(second, Offsets::Hashes, Some(&spots)), Spot::Offset(1 << 50));
+        assert_eq!(spot(second + 1, Offsets::Small, Some(&spots)), Spot::End);
+        assert!(is_merged(first, Some(&spots)) && !is_merged(second, Some(&spots)));
     }
 
     #[test]
     fn positions() {
         let cookie = of_position(12345);
         assert!(cookie < 1 << 31 && is_merged(cookie, None));
-        assert_eq!(place(cookie, Offsets::Hashes, None), Place::Position(12345));
-        assert_eq!(place(0, Offsets::Small, None), Place::Beginning);
+        assert_eq!(spot(cookie, Offsets::Hashes, None), Spot::Position(12345));
+        assert_eq!(spot(0, Offsets::Small, None), Spot::Beginning);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{ArcRwLockReadGuard, ArcRwLockWriteGuard, Mutex, RawRwLock, RwLock};
 
-use super::cookie::Places;
+use super::cookie::Spots;
 use super::held::{Held, Parked};
 use super::walk::DirStack;
 use crate::layer::dir::RealDir;
@@ -176,8 +176,8 @@ pub struct Directory {
     /// The lower directory that it has been cut off from: listings that began there go on there, and new ones are merged, so that the
     /// two kinds of cookies are told apart.
     pub cut_off_from: Option<Arc<RealDir>>,
-    /// Places in listings of it that their number does not tell by itself.
-    pub places: Option<Box<Places>>,
+    /// Spots in listings of it that their number does not tell by itself.
+    pub spots: Option<Box<Spots>>,
     /// Counts changes of its entries.
     pub changes: u64,
     /// Counts entries that were copied up, which changes nothing that is shown.
@@ -212,7 +212,7 @@ impl Directory {
             home: Home::Named,
             key: DirKey::new(),
             cut_off_from: None,
-            places: None,
+            spots: None,
             changes: 0,
             copies: 0,
             times: Arc::default(),

@@ -51,7 +51,7 @@ struct Entry {
 
 /// One name of a snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Name<'a> {
+pub struct MergedName<'a> {
     /// The name.
     pub name: &'a OsStr,
     /// Its place in the order.
@@ -65,13 +65,13 @@ pub struct Name<'a> {
 
 impl Snapshot {
     /// The names after all that are at `position`, in order.
-    pub fn after(&self, position: u32) -> impl Iterator<Item = Name<'_>> {
+    pub fn after(&self, position: u32) -> impl Iterator<Item = MergedName<'_>> {
         let first = self.entries.partition_point(|entry| entry.position <= position);
         (first..self.entries.len()).map(|at| self.name(at))
     }
 
     /// The names after `name`, which is, or was, at `position`.
-    pub fn after_name<'a>(&'a self, position: u32, name: &OsStr) -> impl Iterator<Item = Name<'a>> {
+    pub fn after_name<'a>(&'a self, position: u32, name: &OsStr) -> impl Iterator<Item = MergedName<'a>> {
         let mut first = self.entries.partition_point(|entry| entry.position < position);
         while first < self.entries.len()
             && self.entries[first].position == position
@@ -108,12 +108,12 @@ impl Snapshot {
         self.entries.len() * size_of::<Entry>() + self.names.len() + self.lowers.len() * size_of::<u16>()
     }
 
-    fn name(&self, at: usize) -> Name<'_> {
+    fn name(&self, at: usize) -> MergedName<'_> {
         let entry = self.entries[at];
         let before = at.checked_sub(1).map(|before| self.entries[before]);
         let (name_start, lowers_start) = before.map_or((0, 0), |before| (before.name_end, before.lowers_end));
         let is_same = |other: &Entry| other.position == entry.position;
-        Name {
+        MergedName {
             name: OsStr::from_bytes(&self.names[name_start as usize..entry.name_end as usize]),
             position: entry.position,
             shares: before.as_ref().is_some_and(is_same) || self.entries.get(at + 1).is_some_and(is_same),

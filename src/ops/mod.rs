@@ -1,49 +1,24 @@
 //! The operations of the union. Each returns plain values; none knows who asks or how the answer travels.
 
-mod acl;
-mod attr;
 mod copy_up;
-mod create;
-mod data;
-mod ensure_upper;
+mod door;
+mod entries;
 mod file;
-mod find;
-mod flags;
-mod hold;
-mod index;
-mod link;
-mod long;
 mod lookup;
-mod mark;
-mod metadata;
-mod modes;
-mod place;
-mod readdir;
-mod remove;
-mod rename;
-mod set_id;
-mod tree_copy_up;
-mod view;
-mod whiteout;
-mod writeback;
-mod xattr;
 
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use crate::config::{Durability, UnionConfig};
-use crate::error::{Error, Result, SetupError};
-use crate::format::marks::Marks;
+use crate::error::{Result, SetupError};
 use crate::format::namespace::MarkNamespace;
-use crate::idmap::IdMap;
 use crate::layer::dir::{DirOpener, RealDir};
 use crate::layer::marker;
-use crate::layer::stack::{LayerInfo, Upper};
+use crate::layer::open;
+use crate::layer::stack::LayerInfo;
 use crate::layer::store::{Disk, Store};
-use crate::layer::{HIDDEN_WORK, open};
 use crate::namespace::changes::Changes;
 use crate::namespace::ino::Numbers;
 use crate::namespace::node::{Directory, Node};
@@ -51,13 +26,21 @@ use crate::namespace::nodes::Nodes;
 use crate::namespace::open_files::OpenFiles;
 use crate::namespace::refs::{KeptRef, NodeRef};
 use crate::namespace::snapshot::Order;
-use crate::namespace::walk::{DirStack, Walker};
+use crate::namespace::walk::DirStack;
+use crate::owner::Owners;
 use crate::sys::{self, At};
 use crate::types::{Kind, NodeId};
 use std::os::fd::{AsFd, OwnedFd};
 
-pub use data::Data;
-pub use long::Work;
+pub use copy_up::long::Work;
+pub use file::backing::Data;
+pub use lookup::list::Visit;
+
+use copy_up::CopyUp;
+use entries::Entries;
+use file::File;
+use lookup::Lookup;
+use lookup::modes::Modes;
 
 /// A union of layers. All operations may be called from any number of threads.
 ///
@@ -66,27 +49,26 @@ pub use long::Work;
 /// creation modes are masked twice.
 #[derive(Debug)]
 pub struct Union {
-    store: Arc<dyn Store>,
-    nodes: Arc<Nodes>,
-    upper: Option<Upper>,
-    roots: Arc<[Arc<RealDir>]>,
-    order: Order,
-    options: Options,
-    modes: modes::Modes,
-    told_times: writeback::ToldTimes,
-    changes: Changes,
-    /// The work directory, once removed directories were moved there.
-    parking: OnceLock<hold::Parking>,
-    long_work: Hook<Work>,
-    attributes_changed: Hook<(NodeId, Kind)>,
+    up: Arc<CopyUp>,
+    entries: Entries,
+    file: File,
 }
 
-/// Something to be done, or nothing.
-struct Hook<T>(Option<Box<dyn Fn(T) + Send + Sync>>);
+/// Something to be done, once somebody has said what.
+struct Hook<T>(OnceLock<Box<dyn Fn(T) + Send + Sync>>);
 
 impl<T> Hook<T> {
+    /// Only the first is heard.
+    fn set(&self, call: impl Fn(T) + Send + Sync + 'static) {
+        self.0.get_or_init(|| Box::new(call));
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     fn call(&self, with: T) {
-        if let Some(hook) = &self.0 {
+        if let Some(hook) = self.0.get() {
             hook(with);
         }
     }
@@ -94,13 +76,13 @@ impl<T> Hook<T> {
 
 impl<T> Default for Hook<T> {
     fn default() -> Self {
-        Self(None)
+        Self(OnceLock::new())
     }
 }
 
 impl<T> std::fmt::Debug for Hook<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Hook").field(&self.0.is_some()).finish()
+        f.debug_tuple("Hook").field(&self.is_set()).finish()
     }
 }
 
@@ -110,11 +92,6 @@ struct Options {
     /// Where the layers' marks are.
     marks: MarkNamespace,
     durability: Durability,
-    id_map: IdMap,
-    /// We may act on files of other owners, so modes never stand in our way.
-    privileged: bool,
-    /// `CAP_FSETID` of callers counts: uid 0 is the real root (capable() looks at the initial user namespace).
-    real_root: bool,
     /// How many descriptors of removed files are kept before they are parked in the work directory.
     held_limit: usize,
 }
@@ -155,58 +132,57 @@ impl Union {
                 .unwrap_or_else(|| stack.upper.as_ref().is_some_and(|upper| upper.format.is_trusted())),
             marks: stack.marks,
             durability: config.durability,
-            id_map: config.id_map.clone(),
-            privileged: sys::creds::rules_files(),
-            real_root: sys::creds::in_initial_user_namespace(),
             held_limit: budget.held,
         };
-        Ok(Self {
+        let lookup = Lookup {
+            store,
             nodes: Arc::new(Nodes::new(Numbers::new(stack.filesystems), root, dirs, files)),
             upper: stack.upper,
             roots: stack.lowers,
             order: Order::default(),
-            modes: modes::Modes::default(),
-            told_times: writeback::ToldTimes::default(),
-            changes: Changes::default(),
-            parking: OnceLock::new(),
-            long_work: Hook::default(),
-            attributes_changed: Hook::default(),
             options,
-            store,
-        })
+            owners: Owners::of_process(config.id_map.clone()),
+            modes: Modes::default(),
+            changes: Changes::default(),
+            attributes_changed: Hook::default(),
+        };
+        let up = Arc::new(CopyUp { lookup, long_work: Hook::default() });
+        Ok(Self { entries: Entries::new(up.clone()), file: File::new(up.clone()), up })
     }
 
     /// Takes back what opening made: for when the union could not be mounted after all. Nothing was changed through it yet.
     pub fn undo_open(self) {
-        let made = self.upper.as_ref().map_or(&[][..], |upper| &upper.made);
-        made.iter().for_each(|made| made.undo(&*self.store));
+        let made = self.up.upper.as_ref().map_or(&[][..], |upper| &upper.made);
+        made.iter().for_each(|made| made.undo(&*self.up.store));
     }
 
     /// Whom to tell of a node whose attributes have changed in passing: other ones than those that the operation in hand is known
     /// to change, such as the time of change (ctime) of a directory that was copied up for a file in it. Called with locks of
     /// nodes held, so it must neither come back to the union nor wait for anybody who does.
-    pub fn set_attributes_changed(&mut self, hook: impl Fn(NodeId, Kind) + Send + Sync + 'static) {
-        self.attributes_changed = Hook(Some(Box::new(move |(node, kind)| hook(node, kind))));
+    pub fn set_attributes_changed(&self, hook: impl Fn(NodeId, Kind) + Send + Sync + 'static) {
+        self.up.attributes_changed.set(move |(node, kind)| hook(node, kind));
     }
 
-    fn changed_in_passing(&self, node: &Node) {
-        self.attributes_changed.call((node.id, node.kind));
+    /// Who does what takes long, and is waited for: a thread that serves others, or that gets to run only while nobody else wants to,
+    /// had better give it to another one.
+    pub fn set_long_work(&self, give: impl Fn(Work) + Send + Sync + 'static) {
+        self.up.long_work.set(give);
     }
 
     /// Whether nothing can be changed: there is no upperdir, or it is only looked at.
     pub fn is_read_only(&self) -> bool {
-        self.upper.as_ref().is_none_or(|upper| upper.read_only)
+        self.up.is_read_only()
     }
 
     /// Whether somebody else may change the upperdir meanwhile: whatever was answered may be different at the next moment.
     pub fn is_view(&self) -> bool {
-        self.upper.as_ref().is_some_and(|upper| upper.read_only)
+        self.up.is_view()
     }
 
     /// The union has been mounted: as a filesystem with this device number, where that is known. Tells other mounts.
-    pub fn mounted(&mut self, device: Option<(u32, u32)>) {
-        if let Some(claim) = self.upper.as_mut().and_then(|upper| upper.claim.as_mut()) {
-            claim.mounted(device);
+    pub fn mounted(&self, device: Option<(u32, u32)>) {
+        if let Some(claim) = self.up.upper.as_ref().and_then(|upper| upper.claim.as_ref()) {
+            claim.lock().mounted(device);
         }
     }
 
@@ -215,23 +191,23 @@ impl Union {
     /// # Errors
     /// Those of starting a thread.
     pub fn close_idle_files(&self) -> std::io::Result<()> {
-        self.nodes.files.close_idle()
+        self.up.nodes.files.close_idle()
     }
 
     /// Takes back `count` references to a node that a kernel was given ([`NodeRef::give_to_kernel`]).
     pub fn forget(&self, id: NodeId, count: u64) {
-        self.nodes.forget(id, count);
+        self.up.nodes.forget(id, count);
     }
 
     /// The number of nodes in memory.
     pub fn live_nodes(&self) -> usize {
-        self.nodes.len()
+        self.up.nodes.len()
     }
 
     /// All layers, the upperdir first if there is one.
     pub fn layers(&self) -> impl Iterator<Item = &LayerInfo> {
-        let upper = self.upper.iter().map(|upper| &upper.root);
-        upper.chain(self.roots.iter()).map(|root| &**root.layer())
+        let upper = self.up.upper.iter().map(|upper| &upper.root);
+        upper.chain(self.up.roots.iter()).map(|root| &**root.layer())
     }
 
     /// The directories that the union reads, and (`true`) those in which it makes changes.
@@ -240,83 +216,35 @@ impl Union {
     /// `ENOSPC`, `EDQUOT` while there is no room for a workdir: which ones it will be is not known.
     pub fn directories(&self) -> Result<Vec<(Arc<OwnedFd>, bool)>> {
         let mut all = Vec::new();
-        for root in self.roots.iter() {
-            all.push((self.nodes.dirs.open(root)?, false));
+        for root in self.up.roots.iter() {
+            all.push((self.up.nodes.dirs.open(root)?, false));
         }
-        if let Some(upper) = &self.upper {
-            all.push((self.nodes.dirs.open(&upper.root)?, !upper.read_only));
+        if let Some(upper) = &self.up.upper {
+            all.push((self.up.nodes.dirs.open(&upper.root)?, !upper.read_only));
             let work = if upper.read_only { None } else { Some(upper.staging.dir()?) };
             for dir in work.into_iter().chain(upper.staging.index()) {
                 let dir =
-                    self.store.open(At::new(dir, OsStr::new(".")), OFlags::PATH | OFlags::DIRECTORY, 0)?;
+                    self.up.store.open(At::new(dir, OsStr::new(".")), OFlags::PATH | OFlags::DIRECTORY, 0)?;
                 all.push((Arc::new(dir), !upper.read_only));
             }
         }
         Ok(all)
     }
 
-    fn upper(&self) -> Result<&Upper> {
-        let writable = self.upper.as_ref().filter(|upper| !upper.read_only);
-        writable.ok_or(Error::refused(Errno::ROFS, "there is no upperdir that may be changed"))
-    }
-
-    /// The root of the upperdir, to read there.
-    fn upper_root(&self) -> Result<&Arc<RealDir>> {
-        let upper = self.upper.as_ref().ok_or(Error::refused(Errno::STALE, "there is no upperdir"))?;
-        Ok(&upper.root)
-    }
-
     /// When anything was changed. Whoever calls operations that change something counts them here if he keeps what others have
     /// answered; what others do in passing is counted by themselves.
     pub fn changes(&self) -> &Changes {
-        &self.changes
+        &self.up.changes
     }
 
     /// Whether a node's file is one of the upperdir.
     pub fn is_in_upper(&self, id: NodeId) -> bool {
-        self.node(id).is_ok_and(|node| node.is_upper())
+        self.up.node(id).is_ok_and(|node| node.is_upper())
     }
 
     /// A reference that may be kept for any time, and dropped by any thread.
     pub fn keep(&self, node: NodeRef<'_>) -> KeptRef {
-        node.keep(&self.nodes)
-    }
-
-    fn node(&self, id: NodeId) -> Result<NodeRef<'_>> {
-        self.nodes.get(id).ok_or(Error::refused(Errno::STALE, "unknown node"))
-    }
-
-    fn dir_node(&self, id: NodeId) -> Result<(NodeRef<'_>, DirStack)> {
-        let node = self.node(id)?;
-        let stack = node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))?;
-        Ok((node, stack))
-    }
-
-    fn walker(&self) -> Walker<'_> {
-        Walker {
-            store: &*self.store,
-            dirs: &self.nodes.dirs,
-            roots: &self.roots,
-            marks: self.options.marks,
-            workdir: self.upper.as_ref().and_then(|upper| upper.work),
-        }
-    }
-
-    /// The marks of a file or directory of a layer.
-    fn read_marks(&self, at: At<'_>) -> Result<Marks> {
-        Ok(marker::read(&*self.store, self.options.marks, at)?)
-    }
-
-    /// The name that the union never shows and that cannot be made in it.
-    fn is_hidden(&self, parent: &Node, name: &OsStr) -> bool {
-        parent.id == NodeId::ROOT && name == HIDDEN_WORK && self.upper.is_some()
-    }
-
-    fn check_new_name(&self, parent: &Node, name: &OsStr) -> Result<()> {
-        if self.is_hidden(parent, name) {
-            return Err(Error::refused(Errno::INVAL, "the name is reserved for the workdir of the union"));
-        }
-        Ok(())
+        node.keep(&self.up.nodes)
     }
 }
 

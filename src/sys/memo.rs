@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{DupFlags, dup3, fcntl_dupfd_cloexec};
 
@@ -21,14 +22,20 @@ const NAME: &str = "unionfuse";
 const LINK: &[u8] = b"/memfd:unionfuse (deleted)";
 /// Memos have the first descriptor that is free from one of these on: the first one unless so many are not allowed.
 const NUMBERS: [i32; 2] = [1000, 100];
+/// A union has one memo, and few processes have more unions. Looking at all descriptors of a process takes longer.
+const FEW: i32 = 4;
 /// No memo is longer, in bytes: that of a mountpoint and a few numbers.
 const LONGEST: u64 = 16 << 10;
+
+/// The memos of this process. Not to be found by its descriptors: another thread that reads a memo just now has it open, too, and
+/// has it still when it is gone.
+static OWN: Mutex<Vec<Found>> = Mutex::new(Vec::new());
 
 /// A text for others to read, as long as it lives.
 #[derive(Debug)]
 pub struct Memo {
     fd: OwnedFd,
-    inode: (u64, u64),
+    number: u64,
 }
 
 /// A memo that was found.
@@ -55,7 +62,9 @@ impl Memo {
         let stat = file.metadata()?;
         let [usual, low] = NUMBERS;
         let fd = fcntl_dupfd_cloexec(&file, usual).or_else(|_| fcntl_dupfd_cloexec(&file, low))?;
-        Ok(Self { fd, inode: (stat.dev(), stat.ino()) })
+        let (pid, number) = (std::process::id(), stat.ino());
+        OWN.lock().push(Found { pid, number, uid: stat.uid(), text: text.to_vec() });
+        Ok(Self { fd, number })
     }
 
     /// Replaces the text at once: others see the old memo or the new one.
@@ -63,15 +72,15 @@ impl Memo {
     /// # Errors
     /// As [`Memo::leave`], and the old one stays.
     pub fn replace(&mut self, text: &[u8]) -> io::Result<()> {
-        let new = Self::leave(text)?;
+        let mut new = Self::leave(text)?;
         dup3(&new.fd, &mut self.fd, DupFlags::CLOEXEC)?;
-        self.inode = new.inode;
+        std::mem::swap(&mut self.number, &mut new.number);
         Ok(())
     }
 
     /// Its number among all memos.
     pub fn number(&self) -> u64 {
-        self.inode.1
+        self.number
     }
 
     /// The memos of all processes that this one may look into, but for this one itself.
@@ -79,18 +88,30 @@ impl Memo {
     /// # Errors
     /// Those of reading `/proc`. What cannot be seen of a single process is left out.
     pub fn others(&self) -> io::Result<Vec<Found>> {
-        let mut found: Vec<Found> = Vec::new();
+        // Of whom this one was forked from, there may be some left.
+        let own = std::process::id();
+        let is_another = |memo: &&Found| memo.pid == own && memo.number != self.number;
+        let mut found: Vec<Found> = OWN.lock().iter().filter(is_another).cloned().collect();
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if pid == own {
+                continue;
+            }
             for memo in memos_of(pid) {
                 // Also in a process that was forked meanwhile.
                 let known = found.iter().any(|other| other.number == memo.number);
-                if memo.number != self.number() && !known {
+                if memo.number != self.number && !known {
                     found.push(memo);
                 }
             }
         }
         Ok(found)
+    }
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        OWN.lock().retain(|memo| memo.number != self.number);
     }
 }
 
@@ -104,19 +125,18 @@ enum Slot {
 
 fn memos_of(pid: u32) -> Vec<Found> {
     let fds = Path::new("/proc").join(pid.to_string()).join("fd");
-    // A union has one memo; only in one that has ended in this process, or in tests, there are gaps.
-    if pid != std::process::id() {
-        for number in NUMBERS {
+    let mut found = Vec::new();
+    for first in NUMBERS {
+        for number in first..first + FEW {
             match look(pid, fds.join(number.to_string())) {
                 Slot::Empty => {}
-                Slot::Memo(memo) => return vec![memo],
-                // It has that many files open.
-                Slot::Other => return search(pid, &fds, number),
+                Slot::Memo(memo) if number < first + FEW - 1 => found.push(memo),
+                // It has that many unions, or files open.
+                Slot::Memo(_) | Slot::Other => return search(pid, &fds, first),
             }
         }
-        return Vec::new();
     }
-    search(pid, &fds, 0)
+    found
 }
 
 fn search(pid: u32, fds: &Path, from: i32) -> Vec<Found> {
@@ -161,5 +181,17 @@ mod tests {
         let number = memo.number();
         drop(memo);
         assert_eq!(seen(number), None);
+    }
+
+    /// Others who look have it open while they read it.
+    #[test]
+    fn a_memo_is_gone_with_its_owner_whoever_reads_it() {
+        let memo = Memo::leave(b"old").unwrap();
+        let path = Path::new("/proc/self/fd").join(std::os::fd::AsRawFd::as_raw_fd(&memo.fd).to_string());
+        let (number, read) = (memo.number(), File::open(path).unwrap());
+        assert_eq!(read.metadata().unwrap().ino(), number);
+        drop(memo);
+        let next = Memo::leave(b"new").unwrap();
+        assert!(next.others().unwrap().iter().all(|found| found.number != number));
     }
 }

@@ -167,10 +167,6 @@ impl Bench {
         self.union.as_ref().unwrap()
     }
 
-    pub fn raw_mut(&mut self) -> &mut Union {
-        self.union.as_mut().unwrap()
-    }
-
     pub fn upper(&self) -> Layer {
         Layer { root: self.dir.path().join("upper") }
     }

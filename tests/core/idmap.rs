@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
-use unionfuse::idmap::{IdMap, IdRanges, NO_ID};
+use unionfuse::owner::idmap::{IdMap, IdRanges, NO_ID};
 use unionfuse::types::{Caller, Kind, SetAttr};
 
 use super::harness::{Bench, ROOT, errno, union_with};

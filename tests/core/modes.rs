@@ -307,7 +307,7 @@ fn open_for_writing(dir: &Path) -> usize {
 fn what_is_not_used_is_not_kept_open_for_writing() {
     let mut bench = prepare(&std::env::temp_dir());
     bench.open();
-    bench.raw_mut().close_idle_files().unwrap();
+    bench.raw().close_idle_files().unwrap();
     let upper = bench.upper().root;
     let [used, idle] = ["used", "idle"].map(|name| bench.write(name, "text").unwrap().0);
     let node = |name: &str| bench.node(name).unwrap();

@@ -145,7 +145,7 @@ fn who_uses_an_upperdir_is_named() {
 #[test]
 fn a_mount_that_cannot_be_seen_stands_in_no_way() {
     let place = Place::new();
-    let mut first = open(&place.config(&["a"], "u", "w")).unwrap();
+    let first = open(&place.config(&["a"], "u", "w")).unwrap();
     // No FUSE filesystem has this number.
     first.mounted(Some((0, u32::MAX)));
     let second = open(&place.config(&["a"], "u", "w")).unwrap();

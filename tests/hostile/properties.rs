@@ -7,9 +7,10 @@ use std::path::Path;
 use unionfuse::cli::{self, Command};
 use unionfuse::format::namespace::MarkNamespace;
 use unionfuse::format::{aufs, origin};
-use unionfuse::idmap::{IdMap, IdRanges, acl, capability};
 use unionfuse::layer::claim;
 use unionfuse::layer::mode_record::ModeRecord;
+use unionfuse::owner::idmap::{IdMap, IdRanges};
+use unionfuse::owner::{acl, capability};
 use unionfuse::types::FileHandle;
 
 /// Every form of the command line either mounts something sensible or says why not.

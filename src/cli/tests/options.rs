@@ -2,7 +2,7 @@
 
 use super::{mount, run, warnings, with_options};
 use crate::config::{Durability, MountFlags, SessionConfig, XattrNamespace};
-use crate::idmap::LayerId;
+use crate::owner::idmap::LayerId;
 
 #[test]
 fn flags_of_the_mount() {
