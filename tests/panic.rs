@@ -311,6 +311,6 @@ fn panic_at((what, operation): Operation, call: usize) -> bool {
         other(&union);
     }
     let entry = union.mkdir(ROOT, NodeId::ROOT, name("last"), 0o755).unwrap();
-    assert_eq!(entry.attr.kind, Kind::Directory, "{what}, call {call}");
+    assert_eq!(entry.value.attr.kind, Kind::Directory, "{what}, call {call}");
     true
 }

@@ -18,7 +18,6 @@ use super::prefetch::Prefetch;
 use super::scheduling::{Follow, Following, STREAM, following};
 use crate::config::SessionConfig;
 use crate::error::Result;
-use crate::namespace::changes::Change;
 use crate::namespace::refs::NodeRef;
 use crate::ops::Union;
 use crate::types::{Attr, Caller, DirEntry};
@@ -130,18 +129,6 @@ impl Service {
         Self { union, config, ttl, is_view, notifier, follow, crew, others, passthrough, prefetch }
     }
 
-    /// To be held while anything in the union is changed.
-    fn changing(&self) -> Option<Change<'_>> {
-        self.prefetch.as_ref().map(Prefetch::changing)
-    }
-
-    /// Reading updates the access time of a file in the upperdir. To be called after it, and before it is answered.
-    fn has_read(&self, ino: INodeNo) {
-        if self.union.is_in_upper(convert::node(ino)) {
-            drop(self.changing());
-        }
-    }
-
     /// Lists a directory with attributes, see [`Union::read_dir`]. The nodes of the entries that `visit` takes are the kernel's.
     fn list(
         &self,
@@ -189,7 +176,8 @@ impl Service {
         reply: &ReplyOpen,
     ) -> Result<Way> {
         let node = convert::node(ino);
-        let mode_changed = access.empties && self.union.empty(caller, node)?;
+        let emptied = if access.empties { Some(self.union.empty(caller, node)?) } else { None };
+        let mode_changed = emptied.is_some_and(|done| done.changes_attributes_of(node));
         let seen_before = !open.changes_unseen(node);
         let way = open.open(&self.union, node, access, |file| reply.open_backing(file))?;
         // What the kernel remembers of the file is from a time when it could not change unseen.

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use super::convert;
 use crate::error::{Error, Result};
 use crate::ops::Union;
+use crate::ops::effects::Done;
 use crate::types::NodeId;
 
 /// By number on 64-bit machines (linux/fs.h). Before it sets flags, the kernel asks for the old ones in the third form.
@@ -17,20 +18,24 @@ pub(super) fn changes(command: u32) -> bool {
     command == FS_IOC_SETFLAGS
 }
 
-/// Does what an ioctl asks for; the answer's bytes.
+/// Answers an ioctl that changes nothing.
 ///
 /// # Errors
 /// `ENOTTY` for all but those on inode flags.
-pub(super) fn answer(union: &Union, node: NodeId, command: u32, data: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn answer(union: &Union, node: NodeId, command: u32) -> Result<Vec<u8>> {
     match command {
         FS_IOC_GETFLAGS => Ok(union.get_flags(node)?.to_ne_bytes().to_vec()),
         FS_IOC_FSGETXATTR => Ok(convert::fsxattr(union.get_flags(node)?).to_vec()),
-        FS_IOC_SETFLAGS => {
-            // The kernel passes `unsigned int`, whatever the size in the command's number says (fs/fuse/ioctl.c).
-            let flags = data.first_chunk::<4>().ok_or(Error::refused(Errno::INVAL, "flags are missing"))?;
-            union.set_flags(node, u32::from_ne_bytes(*flags))?;
-            Ok(Vec::new())
-        }
         _ => Err(Error::refused(Errno::NOTTY, "no such ioctl")),
     }
+}
+
+/// Does what an ioctl asks for that changes something: sets inode flags.
+///
+/// # Errors
+/// `EINVAL` without flags.
+pub(super) fn change(union: &Union, node: NodeId, data: &[u8]) -> Result<Done<Vec<u8>>> {
+    // The kernel passes `unsigned int`, whatever the size in the command's number says (fs/fuse/ioctl.c).
+    let flags = data.first_chunk::<4>().ok_or(Error::refused(Errno::INVAL, "flags are missing"))?;
+    Ok(union.set_flags(node, u32::from_ne_bytes(*flags))?.map(|()| Vec::new()))
 }

@@ -25,7 +25,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use self::plan::{Asked, Key, Part, Plan, Ready};
 use super::answer::run;
 use crate::error::Result;
-use crate::namespace::changes::{Change, Stamp};
+use crate::namespace::changes::Stamp;
 use crate::namespace::refs::{KeptRef, NodeRef};
 use crate::ops::Union;
 use crate::types::{DirEntry, NodeId};
@@ -70,13 +70,20 @@ impl Prefetch {
     }
 
     fn unchecked(union: Arc<Union>) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             union,
             is_ahead: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
             progress: Condvar::new(),
-        }))
+        });
+        let listener = Arc::downgrade(&shared);
+        shared.union.changes().listen(move || {
+            if let Some(shared) = listener.upgrade() {
+                shared.upset();
+            }
+        });
+        Self(shared)
     }
 
     /// Starts the thread. Not from one that serves: a follower would hand down its class and its processor.
@@ -86,16 +93,6 @@ impl Prefetch {
         if let Err(error) = started {
             log::warn!("nothing will be listed ahead: start a thread: {error}");
         }
-    }
-
-    /// To be called before anything in the union is changed, and held until it is.
-    pub(super) fn changing(&self) -> Change<'_> {
-        let change = self.0.union.changes().begin();
-        if self.0.is_ahead.load(Relaxed) {
-            self.0.update(&mut self.0.state.lock(), Plan::upset);
-            self.0.progress.notify_all();
-        }
-        change
     }
 
     /// [`Union::read_dir`] with attributes.
@@ -203,6 +200,14 @@ impl Shared {
             self.changed.notify_one();
         }
         outcome
+    }
+
+    /// Something is about to be changed.
+    fn upset(&self) {
+        if self.is_ahead.load(Relaxed) {
+            self.update(&mut self.state.lock(), Plan::upset);
+            self.progress.notify_all();
+        }
     }
 
     fn work(&self) {

@@ -1,12 +1,23 @@
 //! Whether anything in the union has changed since a moment.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// Counts changes at their beginning and at their end.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Changes {
     begun: AtomicU64,
     ended: AtomicU64,
+    listener: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes")
+            .field("begun", &self.begun)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A moment at which nothing was being changed.
@@ -21,7 +32,16 @@ impl Changes {
     /// To be called before anything is changed, and held until it is.
     pub fn begin(&self) -> Change<'_> {
         self.begun.fetch_add(1, SeqCst);
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
         Change(self)
+    }
+
+    /// Whom to tell of each change when it has begun; only the first is heard. Called with locks of nodes held, so it must neither come
+    /// back to the union nor wait for anybody who does.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.listener.get_or_init(|| Box::new(listener));
     }
 
     /// `None` while something is being changed.

@@ -2,6 +2,7 @@
 
 mod copy_up;
 mod door;
+pub mod effects;
 mod entries;
 mod file;
 mod lookup;
@@ -231,8 +232,7 @@ impl Union {
         Ok(all)
     }
 
-    /// When anything was changed. Whoever calls operations that change something counts them here if he keeps what others have
-    /// answered; what others do in passing is counted by themselves.
+    /// When anything was changed, for those who keep what they were answered.
     pub fn changes(&self) -> &Changes {
         &self.up.changes
     }

@@ -124,7 +124,7 @@ fn set_id_bits_go_when_a_user_truncates_or_allocates() {
     let size = SetAttr { size: Some(1), ..SetAttr::default() };
     let perm = |caller, path: &str| {
         let node = bench.node(path).unwrap();
-        errno(bench.raw().setattr(caller, node, size)).unwrap().perm
+        errno(bench.raw().setattr(caller, node, size)).unwrap().value.perm
     };
     assert_eq!(perm(USER, "by-user"), 0o777);
     assert_eq!(perm(ROOT, "by-root"), 0o6777);
@@ -182,9 +182,9 @@ fn a_stranger_who_changes_nothing_changes_nothing() {
     });
     let node = bench.node("f").unwrap();
     let after = bench.raw().setattr(USER, node, SetAttr::default()).unwrap();
-    assert_eq!(after.perm, 0o6755);
+    assert_eq!(after.value.perm, 0o6755);
     assert!(!bench.upper().has("f"));
     // The owner's chown(-1, -1) clears them.
     let owner = unionfuse::types::Caller { uid: bench.stat("f").unwrap().uid, ..USER };
-    assert_eq!(bench.raw().setattr(owner, node, SetAttr::default()).unwrap().perm, 0o755);
+    assert_eq!(bench.raw().setattr(owner, node, SetAttr::default()).unwrap().value.perm, 0o755);
 }

@@ -115,7 +115,7 @@ fn directories() {
         .unwrap();
         assert_eq!(listed, 0);
         let change = SetAttr { perm: Some(0o700), ..SetAttr::default() };
-        assert_eq!(errno(bench.raw().setattr(ROOT, *node, change)).unwrap().perm, 0o700);
+        assert_eq!(errno(bench.raw().setattr(ROOT, *node, change)).unwrap().value.perm, 0o700);
         let name = Name::new("f".as_ref()).unwrap();
         assert_eq!(errno(bench.raw().mkdir(ROOT, *node, name, 0o755)).unwrap_err(), Errno::NOENT);
     }
@@ -138,7 +138,7 @@ fn a_deep_directory_is_opened_by_few_calls() {
     let name = Name::new("deep".as_ref()).unwrap();
     let mut made = vec![node];
     for _ in 0..DEPTH {
-        node = errno(bench.raw().mkdir(ROOT, node, name, 0o755)).unwrap().give_to_kernel().node;
+        node = errno(bench.raw().mkdir(ROOT, node, name, 0o755)).unwrap().value.give_to_kernel().node;
         made.push(node);
     }
     for _ in 0..2 {
@@ -154,7 +154,7 @@ fn a_deep_directory_is_opened_by_few_calls() {
     }
     let file = Name::new("f".as_ref()).unwrap();
     let made_file =
-        errno(bench.raw().mknod(ROOT, node, file, Kind::File, 0o600, 0)).unwrap().give_to_kernel().node;
+        errno(bench.raw().mknod(ROOT, node, file, Kind::File, 0o600, 0)).unwrap().value.give_to_kernel().node;
     bench.write_node(made_file, 0, "deep").unwrap();
     assert_eq!(bench.text_of(made_file).unwrap(), "deep");
     bench.raw().forget(made_file, 1);

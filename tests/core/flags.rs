@@ -4,7 +4,7 @@ use rustix::fs::IFlags;
 use rustix::io::Errno;
 use unionfuse::types::NodeId;
 
-use super::harness::{Bench, errno, over, skip};
+use super::harness::{Bench, done, errno, over, skip};
 
 /// A union with an append-only file in its upperdir; taken back by [`release`], or it could not be removed.
 fn with_append_only() -> Option<(Bench, NodeId)> {
@@ -12,7 +12,7 @@ fn with_append_only() -> Option<(Bench, NodeId)> {
         lower.file("log", "");
     });
     let node = bench.write("log", "one").unwrap();
-    match errno(bench.raw().set_flags(node, IFlags::APPEND.bits())) {
+    match done(bench.raw().set_flags(node, IFlags::APPEND.bits())) {
         Ok(()) => Some((bench, node)),
         Err(error) => {
             skip(&format!("append-only files cannot be made: {error}"));

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
 use unionfuse::layer::store::{Disk, Store};
 use unionfuse::namespace::refs::Entry;
+use unionfuse::ops::effects::Done;
 use unionfuse::types::{Attr, Caller, DirEntry, Kind, Name, NewTime, NodeId, RenameMode, SetAttr, Time};
 use unionfuse::{Error, Union};
 
@@ -73,6 +74,19 @@ pub fn name(name: &str) -> Name<'_> {
 
 fn as_name(name: &OsStr) -> Answer<Name<'_>> {
     errno(Name::new(name))
+}
+
+/// What an operation answers, and whether it has changed attributes of the node that the answer does not tell.
+pub fn done_to<T>(node: NodeId, outcome: Result<Done<T>, Error>) -> Answer<(T, bool)> {
+    errno(outcome).map(|done| {
+        let changes = done.changes_attributes_of(node);
+        (done.value, changes)
+    })
+}
+
+/// What an operation answers, whatever it has changed beside that.
+pub fn done<T>(outcome: Result<Done<T>, Error>) -> Answer<T> {
+    errno(outcome).map(|done| done.value)
 }
 
 pub fn errno<T>(result: Result<T, Error>) -> Answer<T> {
@@ -282,7 +296,7 @@ impl Bench {
     ) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
         errno(self.raw().mknod(caller, parent, as_name(&name)?, kind, mode, rdev))
-            .map(|entry| self.count(entry))
+            .map(|done| self.count(done.value))
     }
 
     pub fn mkdir(&self, path: impl AsRef<Path>) -> Answer<Attr> {
@@ -291,13 +305,13 @@ impl Bench {
 
     pub fn mkdir_as(&self, caller: Caller, path: impl AsRef<Path>, mode: u32) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().mkdir(caller, parent, as_name(&name)?, mode)).map(|entry| self.count(entry))
+        errno(self.raw().mkdir(caller, parent, as_name(&name)?, mode)).map(|done| self.count(done.value))
     }
 
     pub fn symlink(&self, path: impl AsRef<Path>, target: &str) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
         errno(self.raw().symlink(ROOT, parent, as_name(&name)?, OsStr::new(target)))
-            .map(|entry| self.count(entry))
+            .map(|done| self.count(done.value))
     }
 
     pub fn link(&self, existing: impl AsRef<Path>, path: impl AsRef<Path>) -> Answer<Attr> {
@@ -307,17 +321,17 @@ impl Bench {
 
     pub fn link_node(&self, node: NodeId, path: impl AsRef<Path>) -> Answer<Attr> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().link(node, parent, as_name(&name)?)).map(|entry| self.count(entry))
+        errno(self.raw().link(node, parent, as_name(&name)?)).map(|done| self.count(done.value))
     }
 
     pub fn unlink(&self, path: impl AsRef<Path>) -> Answer<()> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().unlink(parent, as_name(&name)?))
+        done(self.raw().unlink(parent, as_name(&name)?))
     }
 
     pub fn rmdir(&self, path: impl AsRef<Path>) -> Answer<()> {
         let (parent, name) = self.split(path)?;
-        errno(self.raw().rmdir(parent, as_name(&name)?))
+        done(self.raw().rmdir(parent, as_name(&name)?))
     }
 
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Answer<()> {
@@ -331,7 +345,7 @@ impl Bench {
 
     pub fn setattr(&self, path: impl AsRef<Path>, change: SetAttr) -> Answer<Attr> {
         let node = self.node(path)?;
-        errno(self.raw().setattr(ROOT, node, change))
+        done(self.raw().setattr(ROOT, node, change))
     }
 
     pub fn chmod(&self, path: impl AsRef<Path>, perm: u32) -> Answer<Attr> {
@@ -359,7 +373,7 @@ impl Bench {
     }
 
     pub fn write_node(&self, node: NodeId, offset: u64, data: impl AsRef<[u8]>) -> Answer<()> {
-        let (count, _) = errno(self.raw().write(node, offset, data.as_ref(), None))?;
+        let count = done(self.raw().write(node, offset, data.as_ref(), None))?;
         assert_eq!(count, data.as_ref().len());
         Ok(())
     }
@@ -382,7 +396,7 @@ impl Bench {
 
     pub fn set_xattr(&self, path: impl AsRef<Path>, name: &str, value: impl AsRef<[u8]>) -> Answer<()> {
         let node = self.node(path)?;
-        errno(self.raw().set_xattr(ROOT, node, OsStr::new(name), value.as_ref(), 0))
+        done(self.raw().set_xattr(ROOT, node, OsStr::new(name), value.as_ref(), 0))
     }
 
     pub fn get_xattr(&self, path: impl AsRef<Path>, name: &str) -> Answer<Vec<u8>> {
@@ -390,7 +404,7 @@ impl Bench {
     }
 
     pub fn remove_xattr(&self, path: impl AsRef<Path>, name: &str) -> Answer<()> {
-        errno(self.raw().remove_xattr(self.node(path)?, OsStr::new(name)))
+        done(self.raw().remove_xattr(self.node(path)?, OsStr::new(name)))
     }
 
     /// The names of a file's attributes, sorted.

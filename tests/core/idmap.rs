@@ -133,7 +133,7 @@ fn squashing_stores_no_set_id_bits_that_the_caller_has_not_earned() {
     let chmod = |caller, path, perm| {
         let node = bench.node(path).unwrap();
         let change = SetAttr { perm: Some(perm), ..SetAttr::default() };
-        errno(bench.raw().setattr(caller, node, change)).unwrap().perm
+        errno(bench.raw().setattr(caller, node, change)).unwrap().value.perm
     };
     bench.mknod(USER, "new", Kind::File, 0o6755, 0).unwrap();
     assert_eq!((mode(&bench, "new"), stored(&bench, "new")), (0o755, (0, 0)), "made with them");

@@ -214,7 +214,7 @@ fn pages_are_written_all_or_with_an_error() {
     });
     let data = vec![b'x'; 4 << 20];
     let node = |name: &str| bench.node(name).unwrap();
-    let (written, _) = bench.raw().write(node("f"), 0, &data, None).unwrap();
+    let written = bench.raw().write(node("f"), 0, &data, None).unwrap().value;
     assert!(written > 0 && written < data.len(), "write(2) may stop midway: {written}");
     let pages = |name: &str| super::harness::errno(bench.raw().write_pages(node(name), 0, &data, None));
     assert_eq!(pages("f"), Err(Errno::NOSPC));

@@ -23,7 +23,7 @@ fn are_read_written_and_truncated() {
         bench.write_node(node, text.len() as u64, " and more").unwrap();
         assert_eq!(bench.text_of(node).unwrap(), format!("{text} and more"));
         let size = SetAttr { size: Some(4), ..SetAttr::default() };
-        assert_eq!(errno(bench.raw().setattr(ROOT, node, size)).unwrap().size, 4);
+        assert_eq!(errno(bench.raw().setattr(ROOT, node, size)).unwrap().value.size, 4);
         assert_eq!(bench.text_of(node).unwrap(), text[..4]);
         let attr = errno(bench.raw().getattr(node)).unwrap();
         assert_eq!((attr.node, attr.nlink, attr.size), (node, 0, 4), "{path}");
@@ -43,7 +43,7 @@ fn take_all_other_changes() {
         let change =
             SetAttr { perm: Some(0o600), uid: Some(7), gid: Some(8), mtime: Some(at), ..SetAttr::default() };
         let attr = errno(bench.raw().setattr(ROOT, node, change)).unwrap();
-        assert_eq!((attr.perm, attr.uid, attr.gid, attr.mtime.sec), (0o600, 7, 8, 5));
+        assert_eq!((attr.value.perm, attr.value.uid, attr.value.gid, attr.value.mtime.sec), (0o600, 7, 8, 5));
         errno(bench.raw().set_xattr(ROOT, node, "user.b".as_ref(), b"2", 0)).unwrap();
         assert_eq!(errno(bench.raw().get_xattr(node, "user.b".as_ref())).unwrap(), b"2");
         errno(bench.raw().allocate(ROOT, node, 0, 0, 100)).unwrap();
@@ -88,7 +88,10 @@ fn directories_take_changes_too() {
         let change =
             SetAttr { perm: Some(0o700), uid: Some(7), gid: Some(8), mtime: Some(at), ..SetAttr::default() };
         let attr = errno(bench.raw().setattr(ROOT, node, change)).unwrap();
-        assert_eq!((attr.node, attr.perm, attr.uid, attr.gid, attr.mtime.sec), (node, 0o700, 7, 8, 5));
+        assert_eq!(
+            (attr.value.node, attr.value.perm, attr.value.uid, attr.value.gid, attr.value.mtime.sec),
+            (node, 0o700, 7, 8, 5)
+        );
         errno(bench.raw().set_xattr(ROOT, node, "user.b".as_ref(), b"2", 0)).unwrap();
         assert_eq!(errno(bench.raw().get_xattr(node, "user.b".as_ref())).unwrap(), b"2");
         assert_eq!(errno(bench.raw().getattr(node)).unwrap().nlink, 0);

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use unionfuse::config::XattrNamespace;
 
-use super::harness::{Bench, ROOT, USER, errno, over, union};
+use super::harness::{Bench, ROOT, USER, done, over, union};
 use super::layer::Layer;
 
 #[test]
@@ -46,7 +46,7 @@ fn flags_of_setting() {
         lower.file("f", "").set("f", "user.a", "1");
     });
     let node = bench.node("f").unwrap();
-    let set = |name: &str, flags| errno(bench.raw().set_xattr(ROOT, node, OsStr::new(name), b"x", flags));
+    let set = |name: &str, flags| done(bench.raw().set_xattr(ROOT, node, OsStr::new(name), b"x", flags));
     assert_eq!(set("user.a", libc::XATTR_CREATE), Err(Errno::EXIST));
     assert_eq!(set("user.b", libc::XATTR_REPLACE), Err(Errno::NODATA));
     assert_eq!(set("user.a", libc::XATTR_REPLACE), Ok(()));
@@ -188,7 +188,7 @@ fn an_access_acl_sets_the_mode_and_clears_set_group_id() {
     let access = OsStr::new("system.posix_acl_access");
     let perm = |path: &str, caller| {
         let node = bench.node(path).unwrap();
-        errno(bench.raw().set_xattr(caller, node, access, &acl(), 0)).unwrap();
+        done(bench.raw().set_xattr(caller, node, access, &acl(), 0)).unwrap();
         bench.stat(path).unwrap().perm
     };
     assert_eq!(perm("f", USER), 0o660, "the user is not in the group");

@@ -152,7 +152,7 @@ fn changing() -> Vec<Scenario> {
         }),
         scenario!("access ACL of an upper file by a user", |u| {
             let node = u.node("upper-set-id")?;
-            errno(u.raw().set_xattr(USER, node, "system.posix_acl_access".as_ref(), &acl(), 0))
+            errno(u.raw().set_xattr(USER, node, "system.posix_acl_access".as_ref(), &acl(), 0)).map(drop)
         })
         .in_parts(),
     ]

@@ -256,7 +256,7 @@ impl Use<'_> {
                 None
             }
         };
-        self.references.extend(entry.map(|entry| entry.give_to_kernel().node));
+        self.references.extend(entry.map(|entry| entry.value.give_to_kernel().node));
     }
 
     fn dir(&mut self, choices: &mut Choices<'_>) -> NodeId {

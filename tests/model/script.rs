@@ -8,7 +8,7 @@ use unionfuse::types::{Attr, Kind, NewTime, NodeId, RenameMode, SetAttr, Time};
 use super::name::{Name, name};
 use super::seen::content;
 use super::tree::{File, Id, Tree};
-use crate::harness::{Answer, Bench, ROOT, errno, name as as_name};
+use crate::harness::{Answer, Bench, ROOT, done, errno, name as as_name};
 
 /// One step. Files that are `Hold`, by number, are used by their node from then on, whatever happens to their names.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ pub fn op() -> impl Strategy<Value = Op> {
 pub type Held = (NodeId, Id);
 
 fn set(change: SetAttr) -> impl Fn(&Bench, NodeId) -> Answer<Attr> {
-    move |bench, node| errno(bench.raw().setattr(ROOT, node, change))
+    move |bench, node| done(bench.raw().setattr(ROOT, node, change))
 }
 
 fn chmod(perm: u32) -> impl Fn(&Bench, NodeId) -> Answer<Attr> {

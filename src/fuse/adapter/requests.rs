@@ -16,7 +16,7 @@ use fuser::{
 };
 
 use super::Adapter;
-use super::serve::{Done, Effect, Sized, Written};
+use super::serve::{Sized, Written};
 use crate::fuse::answer::run;
 use crate::fuse::crew;
 use crate::fuse::passthrough::{self, Access};
@@ -134,21 +134,16 @@ impl Filesystem for Adapter {
         let writeback = self.config.writeback;
         self.change(req, "setattr", ino, reply, |union| {
             let _own = notify::answering(ino);
-            let attr = match convert::flushed_time(change, ctime) {
+            match convert::flushed_time(change, ctime) {
                 _ if before_writing => union.written_unseen(caller, node),
                 Some(mtime) if writeback => union.flush_time(caller, node, mtime),
                 _ => union.setattr(caller, node, change),
-            };
-            Ok(Done::new(attr?))
+            }
         });
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.look(req, "readlink", ino, reply, |union| {
-            let target = union.read_link(convert::node(ino));
-            self.has_read(ino);
-            target
-        });
+        self.look(req, "readlink", ino, reply, |union| union.read_link(convert::node(ino)));
     }
 
     fn mknod(
@@ -164,33 +159,31 @@ impl Filesystem for Adapter {
         let (caller, kind) = (convert::caller(req, umask), Kind::from_mode(mode));
         let (node, rdev) = (convert::node(parent), convert::device(rdev));
         self.change(req, "mknod", parent, reply, |union| {
-            Ok(Done::new(union.mknod(caller, node, Name::new(name)?, kind, mode, rdev)?).entries_of(parent))
+            union.mknod(caller, node, Name::new(name)?, kind, mode, rdev)
         });
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let (caller, node) = (convert::caller(req, umask), convert::node(parent));
-        self.change(req, "mkdir", parent, reply, |union| {
-            Ok(Done::new(union.mkdir(caller, node, Name::new(name)?, mode)?).entries_of(parent))
-        });
+        self.change(req, "mkdir", parent, reply, |union| union.mkdir(caller, node, Name::new(name)?, mode));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let (caller, node, target) = (convert::caller(req, 0), convert::node(parent), target.as_os_str());
         self.change(req, "symlink", parent, reply, |union| {
-            Ok(Done::new(union.symlink(caller, node, Name::new(name)?, target)?).entries_of(parent))
+            union.symlink(caller, node, Name::new(name)?, target)
         });
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.change(req, "unlink", parent, reply, |union| {
-            Ok(Done::new(union.unlink(convert::node(parent), Name::new(name)?)?).entries_of(parent))
+            union.unlink(convert::node(parent), Name::new(name)?)
         });
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.change(req, "rmdir", parent, reply, |union| {
-            Ok(Done::new(union.rmdir(convert::node(parent), Name::new(name)?)?).entries_of(parent))
+            union.rmdir(convert::node(parent), Name::new(name)?)
         });
     }
 
@@ -215,16 +208,13 @@ impl Filesystem for Adapter {
         };
         let (from, to) = (convert::node(parent), convert::node(newparent));
         self.change(req, "rename", parent, reply, |union| {
-            let moved = union.rename(from, Name::new(name)?, to, Name::new(newname)?, mode)?;
-            let done = Done::new(()).entries_of(parent).entries_of(newparent);
-            Ok(moved.into_iter().fold(done, |done, node| done.listing_of(INodeNo(node.0))))
+            union.rename(from, Name::new(name)?, to, Name::new(newname)?, mode)
         });
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         self.change(req, "link", ino, reply, |union| {
-            let entry = union.link(convert::node(ino), convert::node(newparent), Name::new(newname)?)?;
-            Ok(Done::new(entry).entries_of(newparent))
+            union.link(convert::node(ino), convert::node(newparent), Name::new(newname)?)
         });
     }
 
@@ -240,7 +230,6 @@ impl Filesystem for Adapter {
         }
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
         let _turn = self.turn(req);
-        let _change = self.changing();
         let (caller, access) = (convert::caller(req, 0), Access::of(flags));
         match run("open", ino, || self.open_through(open, caller, ino, access, &reply)) {
             Ok(way) => way.reply_opened(reply),
@@ -284,7 +273,6 @@ impl Filesystem for Adapter {
             }
             let outcome =
                 run("read", ino, || self.union.read(convert::node(ino), offset, &mut buffer[..size]));
-            self.has_read(ino);
             match outcome {
                 Ok(count) => reply.data(&buffer[..count]),
                 Err(errno) => reply.error(errno),
@@ -310,7 +298,7 @@ impl Filesystem for Adapter {
         self.change(req, "write", ino, reply, |union| {
             let _own = notify::answering(ino);
             let written = match write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-                true if writeback => union.write_back(node, offset, data).map(|count| (count, false)),
+                true if writeback => union.write_back(node, offset, data),
                 true => union.write_pages(node, offset, data, clear_set_id),
                 // Not gathered, since it takes set-id bits away.
                 false if writeback => {
@@ -318,8 +306,7 @@ impl Filesystem for Adapter {
                 }
                 false => union.write(node, offset, data, clear_set_id),
             };
-            let (count, mode_changed) = written?;
-            Ok(Done::new(Written(count)).mode_of(ino, mode_changed))
+            Ok(written?.map(Written))
         });
     }
 
@@ -433,9 +420,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSYS);
         }
         let (caller, node) = (convert::caller(req, 0), convert::node(ino));
-        self.change(req, "setxattr", ino, reply, |union| {
-            Ok(Done::new(union.set_xattr(caller, node, name, value, flags)?))
-        });
+        self.change(req, "setxattr", ino, reply, |union| union.set_xattr(caller, node, name, value, flags));
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -458,9 +443,7 @@ impl Filesystem for Adapter {
         if !self.config.xattr {
             return reply.error(Errno::ENOSYS);
         }
-        self.change(req, "removexattr", ino, reply, |union| {
-            Ok(Done::new(union.remove_xattr(convert::node(ino), name)?))
-        });
+        self.change(req, "removexattr", ino, reply, |union| union.remove_xattr(convert::node(ino), name));
     }
 
     /// Refused once where the kernel opens by itself: it then makes a file by `mknod`, which is one request instead of two.
@@ -476,18 +459,15 @@ impl Filesystem for Adapter {
     ) {
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
         let _turn = self.turn(req);
-        let _change = self.changing();
         let caller = convert::caller(req, umask);
         let outcome = run("create", parent, || {
             let made =
                 self.union.mknod(caller, convert::node(parent), Name::new(name)?, Kind::File, mode, 0)?;
+            let made = self.tell(req, made);
             let access = Access::of(OpenFlags(flags));
             let way = open.open(&self.union, made.node.id(), access, |file| reply.open_backing(file))?;
             Ok((way, made.give_to_kernel()))
         });
-        if outcome.is_ok() {
-            self.tell(req, Effect::Entries(parent));
-        }
         match outcome {
             Ok((way, attr)) => way.reply_created(self.lifetime(&attr), &convert::attr(&attr), reply),
             Err(errno) => reply.error(errno),
@@ -521,8 +501,7 @@ impl Filesystem for Adapter {
         let (caller, node, writeback) = (convert::caller(req, 0), convert::node(ino), self.config.writeback);
         self.change(req, "fallocate", ino, reply, |union| {
             let allocate = || union.allocate(caller, node, mode, offset, length);
-            let mode_changed = if writeback { union.with_flushed_time(node, allocate)? } else { allocate()? };
-            Ok(Done::new(()).mode_of(ino, mode_changed))
+            if writeback { union.with_flushed_time(node, allocate) } else { allocate() }
         });
     }
 
@@ -538,13 +517,10 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         let node = convert::node(ino);
-        if !ioctl::changes(cmd) {
-            return self.look(req, "ioctl", ino, reply, |union| ioctl::answer(union, node, cmd, in_data));
+        if ioctl::changes(cmd) {
+            return self.change(req, "ioctl", ino, reply, |union| ioctl::change(union, node, in_data));
         }
-        self.change(req, "ioctl", ino, reply, |union| {
-            // The kernel does not know what an ioctl changes.
-            Ok(Done::new(ioctl::answer(union, node, cmd, in_data)?).attributes_of(ino))
-        });
+        self.look(req, "ioctl", ino, reply, |union| ioctl::answer(union, node, cmd));
     }
 
     fn lseek(
@@ -584,9 +560,8 @@ impl Filesystem for Adapter {
         let to = (convert::node(ino_out), offset_out);
         self.change(req, "copy_file_range", ino_in, reply, |union| {
             let copy = || union.copy_range(caller, from, to, len);
-            let (count, mode_changed) =
-                if writeback { union.with_flushed_time(to.0, copy)? } else { copy()? };
-            Ok(Done::new(Written(count)).mode_of(ino_out, mode_changed))
+            let copied = if writeback { union.with_flushed_time(to.0, copy) } else { copy() };
+            Ok(copied?.map(Written))
         });
     }
 }

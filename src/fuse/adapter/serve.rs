@@ -7,7 +7,6 @@ use fuser::{
     Errno, Generation, INodeNo, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
     ReplyStatfs, ReplyWrite, ReplyXattr, Request,
 };
-use smallvec::SmallVec;
 
 use super::{Adapter, Service, Turn};
 use crate::error::Result;
@@ -15,54 +14,8 @@ use crate::fuse::answer::run;
 use crate::fuse::{convert, notify};
 use crate::namespace::refs::Entry;
 use crate::ops::Union;
+use crate::ops::effects::{Done, Effect};
 use crate::types::{Attr, FsUsage};
-
-/// Something that the kernel remembers, and that is not so any more. What a request is about itself, the kernel knows from its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Entries of a directory. The kernel knows, but answers about it that are on their way to others must count as old.
-    Entries(INodeNo),
-    /// What a directory lists.
-    Listing(INodeNo),
-    /// Attributes of a node. After a write the kernel asks for size and times only, and would honour a set-id bit that is gone.
-    Attributes(INodeNo),
-}
-
-/// What an operation gives, and what it has changed.
-#[must_use]
-pub(super) struct Done<T> {
-    value: T,
-    effects: SmallVec<[Effect; 2]>,
-}
-
-impl<T> Done<T> {
-    /// Nothing is changed but what the answer is about.
-    pub(super) fn new(value: T) -> Self {
-        Self { value, effects: SmallVec::new() }
-    }
-
-    fn and(mut self, effect: Effect) -> Self {
-        self.effects.push(effect);
-        self
-    }
-
-    pub(super) fn entries_of(self, directory: INodeNo) -> Self {
-        self.and(Effect::Entries(directory))
-    }
-
-    pub(super) fn listing_of(self, directory: INodeNo) -> Self {
-        self.and(Effect::Listing(directory))
-    }
-
-    pub(super) fn attributes_of(self, node: INodeNo) -> Self {
-        self.and(Effect::Attributes(node))
-    }
-
-    /// The mode of a file, if it has changed.
-    pub(super) fn mode_of(self, node: INodeNo, has_changed: bool) -> Self {
-        if has_changed { self.attributes_of(node) } else { self }
-    }
-}
 
 impl Adapter {
     /// A request that changes nothing, and whose answer nobody has to take.
@@ -110,24 +63,26 @@ impl Adapter {
         operation: impl FnOnce(&'s Union) -> Result<Done<T>>,
     ) {
         let _turn = self.turn(request);
-        let _change = self.changing();
-        let outcome = run(what, node, || operation(&self.union)).map(|done| {
-            done.effects.into_iter().for_each(|effect| self.tell(request, effect));
-            done.value
-        });
+        let outcome = run(what, node, || operation(&self.union)).map(|done| self.tell(request, done));
         reply.answer(self, outcome);
     }
 
-    /// Tells the kernel, before the request is answered. It takes no lock of a node for any of these, so a request may wait for it.
-    pub(super) fn tell(&self, request: &Request, effect: Effect) {
-        match effect {
-            // There is nobody to whom such an answer could be on its way.
-            Effect::Entries(_) if !self.others.has(request.pid()) => {}
-            Effect::Entries(node) | Effect::Attributes(node) => {
-                notify::attributes_changed(&self.notifier, node);
+    /// Tells the kernel what it remembers and is not so any more, before the request is answered; what a request is about itself, it
+    /// knows from the answer. It takes no lock of a node for any of these, so a request may wait for it.
+    pub(super) fn tell<T>(&self, request: &Request, done: Done<T>) -> T {
+        for effect in done.effects {
+            match effect {
+                // The kernel knows, but answers about the directory that are on their way to others must count as old. There is nobody
+                // to whom one could be.
+                Effect::Entries(_) if !self.others.has(request.pid()) => {}
+                // After a write the kernel asks for size and times only, and would honour a set-id bit that is gone.
+                Effect::Entries(node) | Effect::Attributes(node) => {
+                    notify::attributes_changed(&self.notifier, INodeNo(node.0));
+                }
+                Effect::Parent(directory) => notify::listing_changed(&self.notifier, INodeNo(directory.0)),
             }
-            Effect::Listing(directory) => notify::listing_changed(&self.notifier, directory),
         }
+        done.value
     }
 }
 

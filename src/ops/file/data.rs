@@ -18,7 +18,9 @@ impl File {
     pub(in crate::ops) fn read(&self, id: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
         let node = self.node(id)?;
         let file = self.open_file(&node, false)?;
-        Ok(self.store.read(file.fd.as_fd(), buf, offset)?)
+        let count = self.store.read(file.fd.as_fd(), buf, offset)?;
+        self.has_read(file.lower.is_none());
+        Ok(count)
     }
 
     /// [`Union::write`](crate::Union::write).

@@ -50,7 +50,9 @@ impl Lookup {
         if node.kind != Kind::Symlink {
             return Err(Error::refused(Errno::INVAL, "not a symlink"));
         }
-        self.read_at_place(&node, |at| Ok(self.store.read_link(at)?))
+        let target = self.read_at_place(&node, |at| Ok(self.store.read_link(at)?))?;
+        self.has_read(node.is_upper());
+        Ok(target)
     }
 
     /// [`Union::statfs`](crate::Union::statfs).

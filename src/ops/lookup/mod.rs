@@ -58,6 +58,13 @@ impl Lookup {
         self.attributes_changed.call((node.id, node.kind));
     }
 
+    /// Reading updates the access time of a file of the upperdir, which is a change. To be called after it.
+    pub(in crate::ops) fn has_read(&self, is_upper: bool) {
+        if is_upper {
+            drop(self.changes.begin());
+        }
+    }
+
     /// Whether nothing can be changed: there is no upperdir, or it is only looked at.
     pub(in crate::ops) fn is_read_only(&self) -> bool {
         self.upper.as_ref().is_none_or(|upper| upper.read_only)
