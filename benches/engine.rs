@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use criterion::Criterion;
 use fs_err as fs;
 use tempfile::TempDir;
+use unionfuse::NodeRef;
 use unionfuse::config::{Durability, UnionConfig};
-use unionfuse::namespace::refs::NodeRef;
 use unionfuse::types::{Caller, Kind, Name, NodeId};
 use unionfuse::{Error, Union};
 

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use args::command;
 pub use error::UsageError;
-pub use layers::{LayerListError, parse_layers};
+pub use layers::parse_layers;
 pub use mount_opts::Note;
 pub use run::run;
 

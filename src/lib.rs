@@ -21,27 +21,50 @@
 //! [`Mount`] puts it behind `/dev/fuse`, where programs see it; the `unionfuse` binary is a thin command line over both. `examples/` has
 //! three programs that use them.
 //!
-//! Data flows one way: [`format`](mod@format), [`config`] -> [`layer`] -> [`namespace`] -> [`ops`] -> [`fuse`] -> [`mount`] -> [`daemon`] -> [`cli`]; every system
-//! call goes through [`sys`].
+//! Features: `fuse` has the session on a FUSE device, `mount` (which needs it) the mounting, `cli` (which needs both, and is the default)
+//! the command line. The engine alone needs neither `fuser` nor `clap`.
 
-pub mod cli;
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "some of the engine is there for those who mount it")
+)]
+
+#[cfg(feature = "cli")]
+mod cli;
 pub mod config;
-pub mod daemon;
-pub mod error;
-pub mod format;
-pub mod fuse;
-pub mod layer;
-pub mod mount;
-pub mod namespace;
-pub mod ops;
-pub mod owner;
-pub mod sys;
+#[cfg(feature = "cli")]
+mod daemon;
+mod error;
+mod format;
+#[cfg(feature = "fuse")]
+mod fuse;
+mod layer;
+#[cfg(feature = "mount")]
+mod mount;
+mod namespace;
+mod ops;
+mod owner;
+mod sys;
+#[doc(hidden)]
+pub mod testing;
 pub mod types;
 
 /// The target of log records that are no warnings, and yet to be told to users who have not asked for more.
 pub const NOTICE: &str = "unionfuse::notice";
 
-pub use config::{MountConfig, UnionConfig};
+#[cfg(feature = "cli")]
+pub use cli::run as main;
+#[cfg(feature = "mount")]
+pub use config::MountConfig;
+pub use config::UnionConfig;
 pub use error::{Error, Result, SetupError};
-pub use mount::Mount;
-pub use ops::Union;
+#[cfg(feature = "fuse")]
+pub use fuse::{NotStarted, Session};
+pub use layer::stack::LayerInfo;
+#[cfg(feature = "mount")]
+pub use mount::{Failure, Mount, remount, umount};
+pub use namespace::changes::{Change, Changes, Stamp};
+pub use namespace::refs::{Entry, KeptRef, NodeRef};
+pub use ops::effects::{Done, Effect, Effects};
+pub use ops::{Data, Union, Visit, Work};
+pub use sys::mount::Mountpoint;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    unionfuse::cli::run(std::env::args_os())
+    unionfuse::main(std::env::args_os())
 }

@@ -66,17 +66,17 @@ pub(crate) fn system(what: &'static str) -> impl Fn(io::Error) -> Failure {
 /// The process should have a umask of 0, or modes are masked twice.
 pub struct Mount {
     serving: Option<Serving>,
-    place: Option<Place>,
+    place: Option<MountedAt>,
 }
 
 /// Where a union is mounted, as long as it is.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct MountedAt {
     mountpoint: PathBuf,
     id: MountId,
 }
 
-impl Place {
+impl MountedAt {
     /// What has just been mounted, known by its `id`, or by the connection that it is served through.
     fn find(mountpoint: PathBuf, id: Option<MountId>, device: &OwnedFd) -> Option<Self> {
         let id = id.map_or_else(|| Mounted::at(&mountpoint).map(|mounted| mounted.id()), Ok);
@@ -129,7 +129,7 @@ impl Mount {
             }
         };
         let path = target.mountpoint().map(|mountpoint| mountpoint.path().to_owned());
-        let place = path.and_then(|path| Place::find(path, id, &device));
+        let place = path.and_then(|path| MountedAt::find(path, id, &device));
         let known = place.as_ref().map(|place| place.id.device());
         union.mounted(known.or_else(|| mount::served_by(&device)));
         let mut mounted = Self { serving: None, place };
@@ -142,7 +142,7 @@ impl Mount {
         self.place.as_ref().map(|place| place.mountpoint.as_path())
     }
 
-    pub(crate) fn place(&self) -> Option<&Place> {
+    pub(crate) fn place(&self) -> Option<&MountedAt> {
         self.place.as_ref()
     }
 
@@ -168,7 +168,7 @@ impl Mount {
     /// # Errors
     /// `EBUSY` while it is used, and it stays mounted then; those of [`Mount::wait`].
     pub fn unmount(&mut self) -> Result<(), Failure> {
-        if let Some(mounted) = self.place.as_ref().and_then(Place::mounted) {
+        if let Some(mounted) = self.place.as_ref().and_then(MountedAt::mounted) {
             mounted.unmount(false).map_err(system("umount"))?;
         }
         self.place = None;

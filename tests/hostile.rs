@@ -76,7 +76,7 @@ fn prepared(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Prepared {
 
 /// The attribute in which the unions of these tests have a mark.
 fn mark(name: &str) -> String {
-    use unionfuse::layer::marker;
+    use unionfuse::testing::marker;
     let namespace = marker::namespace_of_reader(unionfuse::config::XattrNamespace::Auto);
     format!("{}{name}", namespace.prefix())
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use unionfuse::mount::{Failure, umount};
+use unionfuse::{Failure, umount};
 use unionfuse::{Mount, MountConfig, UnionConfig};
 
 struct Area(tempfile::TempDir);

@@ -18,7 +18,7 @@ fn folder() -> PathBuf {
 }
 
 fn pages() -> Vec<Page> {
-    let mut program = unionfuse::cli::command().disable_help_subcommand(true);
+    let mut program = unionfuse::testing::command().disable_help_subcommand(true);
     program.build();
     let verbs: Vec<clap::Command> = program.get_subcommands().cloned().collect();
     let mut pages = vec![page(program)];

@@ -16,10 +16,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
+use unionfuse::Session;
 use unionfuse::Union;
 use unionfuse::config::{Durability, MountFlags, SessionConfig, UnionConfig};
-use unionfuse::fuse::Session;
-use unionfuse::sys::mount::{FuseMountOptions, MountError, Mountpoint, mount_fuse};
+use unionfuse::testing::{FuseMountOptions, MountError, Mountpoint, mount_fuse};
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use store::{Watch, Watched};

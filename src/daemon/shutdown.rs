@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::EXIT_SYSTEM;
-use crate::mount::Place;
+use crate::mount::MountedAt;
 use crate::sys::limits;
 
 /// From the first signal to the end of the process, whatever hangs.
@@ -28,7 +28,7 @@ pub fn subscribe() -> io::Result<Signals> {
 }
 
 /// Handles the signals from now on, in a thread of its own.
-pub fn watch(mut signals: Signals, place: Option<Place>) -> io::Result<()> {
+pub fn watch(mut signals: Signals, place: Option<MountedAt>) -> io::Result<()> {
     let unmounted = Arc::new(AtomicBool::new(false));
     let body = move || {
         for (count, signal) in signals.forever().enumerate() {
@@ -42,7 +42,7 @@ pub fn watch(mut signals: Signals, place: Option<Place>) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(body).map(drop)
 }
 
-fn begin(place: Option<Place>, unmounted: &Arc<AtomicBool>) {
+fn begin(place: Option<MountedAt>, unmounted: &Arc<AtomicBool>) {
     if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]) {
         log::debug!("sd_notify: {error}");
     }
@@ -73,7 +73,7 @@ fn end(unmounted: &AtomicBool) -> ! {
 }
 
 /// Whether the mount is gone from the tree.
-fn flush_and_unmount(place: &Place) -> bool {
+fn flush_and_unmount(place: &MountedAt) -> bool {
     let path = place.mountpoint();
     let Some(mounted) = place.mounted() else {
         log::warn!("'{}' is no longer our mount; not unmounting", path.display());

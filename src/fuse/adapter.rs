@@ -49,7 +49,7 @@ pub(super) struct Service {
 }
 
 /// A request in hand.
-pub(super) struct Turn<'a> {
+pub(super) struct Busy<'a> {
     _sitting: Sitting<'a>,
     _following: Following<'a>,
 }
@@ -82,28 +82,28 @@ impl Adapter {
     }
 
     /// To be held until the request is answered.
-    fn turn(&self, request: &Request) -> Turn<'_> {
+    fn busy(&self, request: &Request) -> Busy<'_> {
         self.begin(request, Errand::Change, request.pid())
     }
 
     /// The same for a request that looks only: nobody has to know whether its answer was taken.
-    fn looking(&self, request: &Request) -> Turn<'_> {
+    fn looking(&self, request: &Request) -> Busy<'_> {
         self.begin(request, Errand::Look, request.pid())
     }
 
     /// The same for a request that nobody waits for yet.
-    fn looking_ahead(&self, request: &Request) -> Turn<'_> {
+    fn looking_ahead(&self, request: &Request) -> Busy<'_> {
         self.begin(request, Errand::Look, STREAM)
     }
 
-    fn begin(&self, request: &Request, errand: Errand, client: u32) -> Turn<'_> {
+    fn begin(&self, request: &Request, errand: Errand, client: u32) -> Busy<'_> {
         let sitting = self.crew.sit(request, errand, self.extra);
         if client != STREAM {
             self.others.note(client);
         }
         // Those that come later do not stand by: they are there because others cannot go on.
         let follow = if self.extra { None } else { self.follow.as_ref() };
-        Turn { _sitting: sitting, _following: following(follow, client) }
+        Busy { _sitting: sitting, _following: following(follow, client) }
     }
 }
 

@@ -85,7 +85,7 @@ impl Access {
 
 /// A node that is open.
 #[derive(Debug)]
-struct Opened {
+struct OpenNode {
     way: Way,
     opens: usize,
     /// How many of the opens are for writing.
@@ -97,7 +97,7 @@ struct Opened {
 /// The ways of all open nodes. A file is released before its node is forgotten, so no other node comes by its way.
 #[derive(Debug, Default)]
 pub(super) struct Passthrough {
-    opened: DashMap<NodeId, Opened>,
+    opened: DashMap<NodeId, OpenNode>,
 }
 
 /// Agrees with the kernel on the mode.
@@ -140,7 +140,7 @@ impl Passthrough {
         let (way, _unused) = match self.opened.entry(node) {
             Entry::Occupied(mut opened) => (opened.get_mut().join(access), Some(way)),
             Entry::Vacant(free) => {
-                (free.insert(Opened { way, opens: 0, writers: 0, maps: 0 }).join(access), None)
+                (free.insert(OpenNode { way, opens: 0, writers: 0, maps: 0 }).join(access), None)
             }
         };
         Ok(way)
@@ -176,7 +176,7 @@ impl Passthrough {
     }
 }
 
-impl Opened {
+impl OpenNode {
     fn join(&mut self, access: Access) -> Way {
         self.opens += 1;
         self.writers += usize::from(access.is_writer);
@@ -215,7 +215,7 @@ mod tests {
             let opened = Access::of(OpenFlags(flags | libc::O_TRUNC));
             let node = NodeId(7);
             let passthrough = Passthrough::default();
-            let entry = Opened { way: Way::Cached, opens: 1, writers: 0, maps: 0 };
+            let entry = OpenNode { way: Way::Cached, opens: 1, writers: 0, maps: 0 };
             passthrough.opened.insert(node, entry);
             passthrough.opened.get_mut(&node).unwrap().join(opened);
             passthrough.release(node, Access::of(OpenFlags(flags)));

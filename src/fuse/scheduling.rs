@@ -13,8 +13,8 @@
 //! everyone serves again, and the follower rests: a plain user's thread that has been of that class stays so.
 
 mod alarm;
+mod followed;
 mod streak;
-mod trail;
 mod watched;
 
 use std::cell::{Cell, RefCell};
@@ -27,8 +27,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::alarm::Alarm;
+use self::followed::{Followed, Watch};
 use self::streak::Streak;
-use self::trail::{Trail, Watch};
 use self::watched::Watched;
 use crate::sys::sched::{CpuSet, Thread};
 
@@ -103,7 +103,7 @@ pub(super) struct Follow {
 }
 
 struct State {
-    trail: Option<Trail>,
+    followed: Option<Followed>,
     follower: Option<Follower>,
     watched: bool,
     ended: bool,
@@ -162,7 +162,7 @@ impl Follow {
             busy: AtomicBool::new(false),
             alarm: Alarm::new().ok()?,
             state: Mutex::new(State {
-                trail: None,
+                followed: None,
                 follower: None,
                 watched: false,
                 ended: false,
@@ -206,7 +206,7 @@ impl Follow {
             return false;
         };
         log::debug!("following thread {}", client.thread());
-        state.trail = Some(Trail::of(client));
+        state.followed = Some(Followed::of(client));
         self.alarm.set(WATCH);
         self.following.store(true, Ordering::Release);
         self.changed.notify_all();
@@ -226,25 +226,25 @@ impl Follow {
     fn keep_following(&self, client: u32) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(trail) = &mut state.trail else { return false };
-        trail.answered = trail.answered.wrapping_add(1);
-        if client != trail.client.thread() && client != 0 {
-            trail.strangers += 1;
+        let Some(followed) = &mut state.followed else { return false };
+        followed.answered = followed.answered.wrapping_add(1);
+        if client != followed.client.thread() && client != 0 {
+            followed.strangers += 1;
         }
-        if trail.strangers >= STRANGERS {
+        if followed.strangers >= STRANGERS {
             self.spread(state, "there are other clients", PAUSE);
             return false;
         }
-        if trail.answered % FORGIVEN_AFTER == 0 {
-            trail.strangers = 0;
+        if followed.answered % FORGIVEN_AFTER == 0 {
+            followed.strangers = 0;
         }
-        if trail.may_have_moved() && !trail.go_along() {
+        if followed.may_have_moved() && !followed.go_along() {
             self.spread(state, "its client is gone", PAUSE);
             return false;
         }
         let now = Instant::now();
-        if now - trail.alive > PUT_OFF {
-            trail.alive = now;
+        if now - followed.alive > PUT_OFF {
+            followed.alive = now;
             self.alarm.set(WATCH);
         }
         true
@@ -271,7 +271,7 @@ impl Follow {
                 self.changed.wait(&mut state);
                 continue;
             }
-            let client_on = state.trail.as_ref().and_then(|trail| trail.processor);
+            let client_on = state.followed.as_ref().and_then(|followed| followed.processor);
             if client_on != away_from && self.keep_away_from(client_on) {
                 away_from = client_on;
             }
@@ -297,11 +297,11 @@ impl Follow {
 
     fn watch(&self, state: &mut MutexGuard<'_, State>) {
         let state = &mut **state;
-        let Some(trail) = &mut state.trail else { return };
+        let Some(followed) = &mut state.followed else { return };
         self.alarm.set(WATCH);
-        let watch = &mut trail.watch;
-        if watch.answered != trail.answered {
-            *watch = Watch { answered: trail.answered, ..Watch::default() };
+        let watch = &mut followed.watch;
+        if watch.answered != followed.answered {
+            *watch = Watch { answered: followed.answered, ..Watch::default() };
             return;
         }
         watch.looks += 1;
@@ -322,8 +322,8 @@ impl Follow {
 
     /// Lets everyone serve again.
     fn spread(&self, state: &mut State, why: &str, pause: Duration) {
-        if let Some(trail) = state.trail.take() {
-            let Trail { answered, moves, client, .. } = trail;
+        if let Some(followed) = state.followed.take() {
+            let Followed { answered, moves, client, .. } = followed;
             log::debug!(
                 "followed thread {} for {answered} requests to {moves} places: {why}",
                 client.thread()

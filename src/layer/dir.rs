@@ -35,7 +35,7 @@ pub struct RealDir {
     key: u64,
     layer: Arc<LayerInfo>,
     ino: u64,
-    place: RwLock<Place>,
+    place: RwLock<Reached>,
     /// Set once a full listing has shown that no AUFS mark (`.wh.…`) lies in it.
     no_aufs_marks: AtomicBool,
     /// Names that begin with `.wh.` are ordinary ones, also in a lowerdir.
@@ -49,7 +49,7 @@ pub struct RealDir {
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Reached {
     Held(Arc<OwnedFd>),
     Child {
         parent: Arc<RealDir>,
@@ -62,9 +62,10 @@ enum Place {
 impl Drop for RealDir {
     /// Parents that only their child referred to go one by one: directories can be nested deeper than a stack is high.
     fn drop(&mut self) {
-        let parent_of = |place: &mut RwLock<Place>| match std::mem::replace(place.get_mut(), Place::Gone) {
-            Place::Child { parent, .. } => Some(parent),
-            Place::Held(_) | Place::Gone => None,
+        let parent_of = |place: &mut RwLock<Reached>| match std::mem::replace(place.get_mut(), Reached::Gone)
+        {
+            Reached::Child { parent, .. } => Some(parent),
+            Reached::Held(_) | Reached::Gone => None,
         };
         let mut next = parent_of(&mut self.place);
         while let Some(parent) = next {
@@ -76,15 +77,15 @@ impl Drop for RealDir {
 impl RealDir {
     /// A directory that stays open: the root of a layer, or one without a name.
     pub fn held(layer: Arc<LayerInfo>, ino: u64, fd: Arc<OwnedFd>) -> Arc<Self> {
-        Self::at(layer, ino, Place::Held(fd))
+        Self::at(layer, ino, Reached::Held(fd))
     }
 
     /// The directory `name` in `parent`, which has inode number `ino` in its layer.
     pub fn child(parent: &Arc<Self>, name: Arc<OsStr>, ino: u64) -> Arc<Self> {
-        Self::at(parent.layer.clone(), ino, Place::Child { parent: parent.clone(), name })
+        Self::at(parent.layer.clone(), ino, Reached::Child { parent: parent.clone(), name })
     }
 
-    fn at(layer: Arc<LayerInfo>, ino: u64, place: Place) -> Arc<Self> {
+    fn at(layer: Arc<LayerInfo>, ino: u64, place: Reached) -> Arc<Self> {
         Arc::new(Self {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
             layer,
@@ -100,16 +101,16 @@ impl RealDir {
 
     fn parent(&self) -> Option<Arc<Self>> {
         match &*self.place.read() {
-            Place::Child { parent, .. } => Some(parent.clone()),
-            Place::Held(_) | Place::Gone => None,
+            Reached::Child { parent, .. } => Some(parent.clone()),
+            Reached::Held(_) | Reached::Gone => None,
         }
     }
 
     /// Whether it is known by this place.
     pub fn is_at(&self, parent: &Arc<Self>, name: &OsStr) -> bool {
         match &*self.place.read() {
-            Place::Child { parent: own, name: known } => Arc::ptr_eq(own, parent) && **known == *name,
-            Place::Held(_) | Place::Gone => false,
+            Reached::Child { parent: own, name: known } => Arc::ptr_eq(own, parent) && **known == *name,
+            Reached::Held(_) | Reached::Gone => false,
         }
     }
 
@@ -135,13 +136,14 @@ impl RealDir {
 
     /// Records a rename of the directory itself.
     pub fn moved(&self, parent: &Arc<Self>, name: Arc<OsStr>) {
-        let old = std::mem::replace(&mut *self.place.write(), Place::Child { parent: parent.clone(), name });
+        let old =
+            std::mem::replace(&mut *self.place.write(), Reached::Child { parent: parent.clone(), name });
         drop(old);
     }
 
     /// Records that the directory has no name any more; `fd` keeps it reachable.
     pub fn detach(&self, fd: Arc<OwnedFd>) {
-        let old = std::mem::replace(&mut *self.place.write(), Place::Held(fd));
+        let old = std::mem::replace(&mut *self.place.write(), Reached::Held(fd));
         drop(old);
     }
 
@@ -262,12 +264,12 @@ impl DirOpener {
         let mut path: Vec<u8> = Vec::new();
         for dir in closed.iter().rev() {
             let (parent, name) = match &*dir.place.read() {
-                Place::Held(fd) => {
+                Reached::Held(fd) => {
                     base = Some(fd.clone());
                     continue;
                 }
-                Place::Child { parent, name } => (parent.clone(), name.clone()),
-                Place::Gone => return false,
+                Reached::Child { parent, name } => (parent.clone(), name.clone()),
+                Reached::Gone => return false,
             };
             if let Some(fd) = dir.layer.covered(parent.ino, &name) {
                 base = Some(fd);
@@ -311,9 +313,9 @@ impl DirOpener {
                 return Ok(fd);
             }
             let (parent, name) = match &*dir.place.read() {
-                Place::Held(fd) => return Ok(fd.clone()),
-                Place::Child { parent, name } => (parent.clone(), name.clone()),
-                Place::Gone => return Err(Error::new("openat", Errno::STALE)),
+                Reached::Held(fd) => return Ok(fd.clone()),
+                Reached::Child { parent, name } => (parent.clone(), name.clone()),
+                Reached::Gone => return Err(Error::new("openat", Errno::STALE)),
             };
             if let Some(fd) = dir.layer.covered(parent.ino, &name) {
                 return Ok(fd);

@@ -133,16 +133,12 @@ fn may_lack_data(found: &Found) -> bool {
 }
 
 impl Walker<'_> {
-    /// Finds what the union shows under `name` in `parent`.
+    /// Finds what the union shows under `name` in `parent`. `among` says which lowerdirs may have the name, where that is known (ascending
+    /// positions in the parent's stack).
     ///
     /// # Errors
     /// Those of the layers; `EINVAL` for a broken redirect.
-    pub fn locate(&self, parent: &DirStack, name: &Arc<OsStr>, origins: Origins) -> Result<Located> {
-        self.locate_among(parent, name, origins, None)
-    }
-
-    /// Like [`Walker::locate`], when it is known which lowerdirs may have the name (ascending positions in the parent's stack).
-    pub fn locate_among(
+    pub fn locate(
         &self,
         parent: &DirStack,
         name: &Arc<OsStr>,

@@ -1,8 +1,8 @@
 //! Calls on open files.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{self, FallocateFlags, FlockOperation, SeekFrom, StatVfsMountFlags};
+use rustix::fs::{self, FallocateFlags, SeekFrom, StatVfsMountFlags};
 use rustix::io::{self, Errno};
 
 use super::{Error, Result};
@@ -118,13 +118,4 @@ pub fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64> {
     fs::fstatfs(fd)
         .map(|raw| u64::try_from(raw.f_type).unwrap_or(0))
         .map_err(|errno| Error::new("fstatfs", errno))
-}
-
-/// Takes an exclusive lock that dies with the process; `false` when somebody else holds it.
-pub fn try_lock(fd: impl AsFd) -> Result<bool> {
-    match fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(errno) => Err(Error::new("flock", errno)),
-    }
 }

@@ -16,6 +16,7 @@ pub mod memo;
 pub mod mount;
 pub mod namei;
 pub mod process;
+#[cfg(feature = "mount")]
 pub mod sandbox;
 pub mod sched;
 pub mod xattr;

@@ -22,7 +22,7 @@ use rustix::mount::{MountFlags as KernelFlags, UnmountFlags};
 pub use connection::{Connection, served_by};
 pub use mounted::Mounted;
 pub use servers::Servers;
-pub use table::{KernelOverlay, MountEntry, is_mounted, kernel_overlays, mountpoint_of};
+pub use table::{MountEntry, is_mounted, kernel_overlays, mountpoint_of};
 
 use super::creds::in_initial_user_namespace;
 use super::process::is_root;

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
-use unionfuse::layer::copy_data;
-use unionfuse::layer::store::Disk;
-use unionfuse::layer::waiting::Whereabouts;
+use unionfuse::testing::Disk;
+use unionfuse::testing::Whereabouts;
+use unionfuse::testing::copy_data;
 
 #[test]
 fn a_source_that_ends_early_is_an_error() {
@@ -46,7 +46,7 @@ fn an_error_in_the_middle_is_not_the_end_of_the_file() {
     let memory = std::fs::File::open("/proc/self/mem").unwrap();
     let start = mapped.as_ptr() as u64;
     let mut buf = vec![1; 2 * PAGE];
-    let read = |buf: &mut [u8]| unionfuse::sys::file::read_at(memory.as_fd(), buf, start);
+    let read = |buf: &mut [u8]| unionfuse::testing::read_at(memory.as_fd(), buf, start);
     assert_eq!(read(&mut buf[..PAGE]).unwrap(), PAGE);
     assert_eq!(read(&mut buf).unwrap_err().errno(), Errno::IO);
 }

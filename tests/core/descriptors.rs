@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use unionfuse::layer::fd_cache;
+use unionfuse::testing::release_all;
 use unionfuse::types::{Kind, Name, SetAttr};
 
 use super::harness::{Bench, ROOT, errno, over};
@@ -142,7 +142,7 @@ fn a_deep_directory_is_opened_by_few_calls() {
         made.push(node);
     }
     for _ in 0..2 {
-        fd_cache::release_all();
+        release_all();
         store.arm(Fault::None);
         let found = errno(bench.raw().lookup(node, Name::new("nothing".as_ref()).unwrap()));
         let calls = store.disarm();

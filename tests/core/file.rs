@@ -78,7 +78,7 @@ fn emptying_copies_no_data_up_and_clears_set_id_bits() {
         lower.file("f", "lower").mode("f", 0o4755);
         lower.file("g", "lower").mode("g", 0o4755);
     });
-    let real_root = unionfuse::sys::creds::in_initial_user_namespace();
+    let real_root = unionfuse::testing::in_initial_user_namespace();
     for (name, caller, kept) in [("f", USER, false), ("g", Caller { uid: 0, gid: 0, ..USER }, real_root)] {
         let node = bench.node(name).unwrap();
         assert_eq!(done_to(node, bench.raw().empty(caller, node)), Ok(((), !kept)));

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use tempfile::TempDir;
+use unionfuse::Done;
+use unionfuse::Entry;
 use unionfuse::config::{Durability, UnionConfig};
-use unionfuse::layer::store::{Disk, Store};
-use unionfuse::namespace::refs::Entry;
-use unionfuse::ops::effects::Done;
+use unionfuse::testing::{Disk, Store};
 use unionfuse::types::{Attr, Caller, DirEntry, Kind, Name, NewTime, NodeId, RenameMode, SetAttr, Time};
 use unionfuse::{Error, Union};
 

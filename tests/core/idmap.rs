@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
-use unionfuse::owner::idmap::{IdMap, IdRanges, NO_ID};
+use unionfuse::testing::idmap::{IdMap, IdRanges, NO_ID};
 use unionfuse::types::{Caller, Kind, SetAttr};
 
 use super::harness::{Bench, ROOT, errno, union_with};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use tempfile::TempDir;
-use unionfuse::layer::fd_cache;
+use unionfuse::testing::release_all;
 use unionfuse::types::Kind;
 
 use super::harness::{Answer, Bench, ROOT, skip};
@@ -136,7 +136,7 @@ fn what_others_may_do_is_done() {
             assert_eq!(bench.stat("up/r").unwrap().perm, 0o444, "{name}");
             let wanted = modes(&bench.upper().root);
             // Opening again what is not open any more.
-            fd_cache::release_all();
+            release_all();
             bench.forget_all();
             act(&bench).or_else(|errno| if errno == Errno::EXIST { Ok(()) } else { Err(errno) }).unwrap();
             assert_eq!(modes(&bench.upper().root), wanted, "{name}");
@@ -153,7 +153,7 @@ fn a_file_in_a_directory_that_was_closed_is_written_by_who_has_it_open() {
         let node = bench.node("up/r").unwrap();
         bench.chmod("up", 0).unwrap();
         for text in ["one", "two"] {
-            fd_cache::release_all();
+            release_all();
             bench.write_node(node, 0, text).unwrap();
             assert_eq!(bench.raw().getattr(node).unwrap().perm, 0o444);
         }
@@ -243,7 +243,7 @@ fn nobody_sees_a_mode_that_is_widened_for_a_moment() {
                 }
             });
             for round in 0..400 {
-                fd_cache::release_all();
+                release_all();
                 bench.write_node(file, 0, format!("{round}")).unwrap();
             }
             for path in ["ro/f", "ro/h", "ro/sub/f"] {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
-use unionfuse::layer::fd_cache;
+use unionfuse::testing::release_all;
 use unionfuse::types::{NewTime, NodeId, SetAttr, Time};
 
 use super::harness::{Answer, Bench, ROOT, done, errno, skip, union};
@@ -82,7 +82,7 @@ fn assert_refused(of: fn(&Bench) -> Layer) {
             });
             let layer = of(&bench);
             let node = bench.node(if layer.root.ends_with("l") { "l/f" } else { "u/f" }).unwrap();
-            fd_cache::release_all();
+            release_all();
             fs::remove_file(layer.path("f")).unwrap();
             intrude(&layer, &outside);
             // The link that the intruder has made.
@@ -119,7 +119,7 @@ fn a_directory_of_a_lowerdir_is_compared_with_what_was_shown() {
         lower.file("l/d/f", "shown").file("other/f", "not");
     });
     let node = bench.node("l/d").unwrap();
-    fd_cache::release_all();
+    release_all();
     let lower = bench.lower().clone();
     fs::rename(lower.path("l/d"), lower.path("l/e")).unwrap();
     fs::rename(lower.path("other"), lower.path("l/d")).unwrap();
@@ -140,7 +140,7 @@ fn a_file_that_has_the_number_of_the_one_before_is_another_one() {
             });
             let (layer, path) = if upper { (bench.upper(), "u/f") } else { (bench.lower().clone(), "l/f") };
             let node = bench.node(path).unwrap();
-            fd_cache::release_all();
+            release_all();
             let number = layer.ino(path);
             bench.lowers.clear();
             let next_has_it = (0..100).any(|_| {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustix::fs::{IFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
-use unionfuse::layer::store::{Disk, Store};
-use unionfuse::sys::dirent::RawEntry;
-use unionfuse::sys::{At, Error, Result};
+use unionfuse::testing::RawEntry;
+use unionfuse::testing::{At, Error, Result};
+use unionfuse::testing::{Disk, Store};
 use unionfuse::types::FileHandle;
 use unionfuse::types::{FsUsage, Kind, NewTime, Stat};
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+use unionfuse::NodeRef;
 use unionfuse::Union;
 use unionfuse::config::{Durability, UnionConfig};
-use unionfuse::namespace::refs::NodeRef;
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use super::guard::Guard;

@@ -4,13 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use unionfuse::cli::{self, Command};
-use unionfuse::format::namespace::MarkNamespace;
-use unionfuse::format::{aufs, origin};
-use unionfuse::layer::claim;
-use unionfuse::layer::mode_record::ModeRecord;
-use unionfuse::owner::idmap::{IdMap, IdRanges};
-use unionfuse::owner::{acl, capability};
+use unionfuse::testing::MarkNamespace;
+use unionfuse::testing::ModeRecord;
+use unionfuse::testing::claim;
+use unionfuse::testing::idmap::{IdMap, IdRanges};
+use unionfuse::testing::{Command, parse, parse_layers};
+use unionfuse::testing::{acl, capability};
+use unionfuse::testing::{aufs, origin};
 use unionfuse::types::FileHandle;
 
 /// Every form of the command line either mounts something sensible or says why not.
@@ -27,7 +27,7 @@ pub fn command_line(data: &[u8]) {
         words(&[b"unionfuse", b"mount", b"--lower", data, b"mnt"]),
         words(&[b"unionfuse", b"mount", b"-o", data, b"--lower", b"/l", b"mnt"]),
     ] {
-        match cli::parse(&args) {
+        match parse(&args) {
             Ok(invocation) => {
                 if let Command::Mount(config) = invocation.command {
                     let union = &config.union;
@@ -47,7 +47,7 @@ fn is_named(path: &impl AsRef<Path>) -> bool {
 
 /// A layer list that is understood survives being written down and read again.
 pub fn layer_list(data: &[u8]) {
-    let Ok(layers) = cli::parse_layers(data) else { return };
+    let Ok(layers) = parse_layers(data) else { return };
     assert!(!layers.is_empty() && layers.iter().all(is_named));
     let mut written = Vec::new();
     for layer in &layers {
@@ -61,7 +61,7 @@ pub fn layer_list(data: &[u8]) {
             written.push(byte);
         }
     }
-    assert_eq!(cli::parse_layers(&written).as_ref(), Ok(&layers), "{data:?}");
+    assert_eq!(parse_layers(&written).as_ref(), Ok(&layers), "{data:?}");
 }
 
 /// Id ranges are read without overflow, and what is not understood is refused.

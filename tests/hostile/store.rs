@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{IFlags, OFlags, RenameFlags};
-use unionfuse::layer::store::{Disk, Store};
-use unionfuse::sys::dirent::RawEntry;
-use unionfuse::sys::{At, Result};
+use unionfuse::testing::RawEntry;
+use unionfuse::testing::{At, Result};
+use unionfuse::testing::{Disk, Store};
 use unionfuse::types::FileHandle;
 use unionfuse::types::{FsUsage, Kind, NewTime, Stat};
 

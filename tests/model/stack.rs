@@ -10,7 +10,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::FileType;
-use unionfuse::layer::store::{Disk, Store};
+use unionfuse::testing::{Disk, Store};
 use unionfuse::types::Kind;
 
 use super::name::{Name, name};

@@ -222,14 +222,14 @@ impl Filesystem for Adapter {
     /// is to stay readable whatever becomes of its name, and its data are those of the moment.
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if self.is_view {
-            let _turn = self.looking(req);
+            let _busy = self.looking(req);
             return match run("open", ino, || self.union.open_view(convert::node(ino))) {
                 Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO),
                 Err(errno) => reply.error(errno),
             };
         }
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
-        let _turn = self.turn(req);
+        let _busy = self.busy(req);
         let (caller, access) = (convert::caller(req, 0), Access::of(flags));
         match run("open", ino, || self.open_through(open, caller, ino, access, &reply)) {
             Ok(way) => way.reply_opened(reply),
@@ -247,7 +247,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let _turn = self.turn(req);
+        let _busy = self.busy(req);
         if let Some(open) = &self.passthrough {
             open.release(convert::node(ino), Access::of(flags));
         }
@@ -265,7 +265,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _turn = if size < STREAM { self.looking(req) } else { self.looking_ahead(req) };
+        let _busy = if size < STREAM { self.looking(req) } else { self.looking_ahead(req) };
         READ_BUFFER.with_borrow_mut(|buffer| {
             let size = size as usize;
             if buffer.len() < size {
@@ -336,7 +336,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let _turn = self.looking(req);
+        let _busy = self.looking(req);
         let mut given = false;
         let outcome = run("readdir", ino, || {
             self.union.read_dir(convert::node(ino), offset, false, &mut |entry, _| {
@@ -365,7 +365,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let _turn = self.looking(req);
+        let _busy = self.looking(req);
         let mut given = false;
         let outcome = run("readdirplus", ino, || {
             self.list(ino, offset, &mut |entry| {
@@ -458,7 +458,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let Some(open) = &self.passthrough else { return reply.error(Errno::ENOSYS) };
-        let _turn = self.turn(req);
+        let _busy = self.busy(req);
         let caller = convert::caller(req, umask);
         let outcome = run("create", parent, || {
             let made =

@@ -1,5 +1,5 @@
-//! What each request has in common: its turn, whether it counts as a change, what the kernel is told beside the answer, the answer.
-//! An operation says what it has changed by its value, so that none can be forgotten.
+//! What each request has in common: that the thread is busy with it, what the kernel is told beside the answer, and the answer.
+//! An operation says what it has changed by its value, so that nothing can be forgotten here.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request,
 };
 
-use super::{Adapter, Service, Turn};
+use super::{Adapter, Busy, Service};
 use crate::error::Result;
 use crate::fuse::answer::run;
 use crate::fuse::{convert, notify};
@@ -39,12 +39,12 @@ impl Adapter {
         reply: R,
         operation: impl FnOnce(&'s Union) -> Result<T>,
     ) {
-        self.serve(self.turn(request), what, node, reply, operation);
+        self.serve(self.busy(request), what, node, reply, operation);
     }
 
     fn serve<'s, T, R: Answer<T>>(
         &'s self,
-        _turn: Turn<'_>,
+        _busy: Busy<'_>,
         what: &'static str,
         node: INodeNo,
         reply: R,
@@ -62,7 +62,7 @@ impl Adapter {
         reply: R,
         operation: impl FnOnce(&'s Union) -> Result<Done<T>>,
     ) {
-        let _turn = self.turn(request);
+        let _busy = self.busy(request);
         let outcome = run(what, node, || operation(&self.union)).map(|done| self.tell(request, done));
         reply.answer(self, outcome);
     }

@@ -172,9 +172,9 @@ impl Entries {
         name: &OsStr,
         object: Object<'_>,
     ) -> Result<(Stat, Option<OwnedFd>)> {
-        let nursery = self.nursery(dir)?;
+        let stand_in = self.stand_in(dir)?;
         let fd =
-            self.store.open(nursery.at(), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0)?;
+            self.store.open(stand_in.at(), rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY, 0)?;
         let made = At::new(std::os::fd::AsFd::as_fd(&fd), OsStr::new("new"));
         let open = self.make_at(caller, made, object)?;
         let is_dir = matches!(object, Object::Directory { .. });
@@ -190,20 +190,20 @@ impl Entries {
 
     /// A directory in the work directory from which new objects inherit what they would from `dir`: the default ACL, and the
     /// group of a set-group-id directory.
-    fn nursery(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
-        let nursery = self.upper()?.staging.prepare()?;
-        self.store.mkdir(nursery.at(), 0o700)?;
+    fn stand_in(&self, dir: &UpperDir) -> Result<Prepared<'_>> {
+        let stand_in = self.upper()?.staging.prepare()?;
+        self.store.mkdir(stand_in.at(), 0o700)?;
         let parent = self.store.stat(dir.this())?.ok_or(Error::refused(Errno::STALE, "directory is gone"))?;
         match self.store.get_xattr(dir.this(), OsStr::new(DEFAULT_ACL)) {
-            Ok(Some(acl)) => self.store.set_xattr(nursery.at(), OsStr::new(DEFAULT_ACL), &acl, 0)?,
+            Ok(Some(acl)) => self.store.set_xattr(stand_in.at(), OsStr::new(DEFAULT_ACL), &acl, 0)?,
             Ok(None) => {}
             Err(error) if error.errno() == Errno::OPNOTSUPP => {}
             Err(error) => return Err(error.into()),
         }
         if parent.mode & libc::S_ISGID != 0 {
-            self.store.chown(nursery.at(), None, Some(parent.gid))?;
-            self.store.chmod(nursery.at(), 0o2700)?;
+            self.store.chown(stand_in.at(), None, Some(parent.gid))?;
+            self.store.chmod(stand_in.at(), 0o2700)?;
         }
-        Ok(nursery)
+        Ok(stand_in)
     }
 }

@@ -18,12 +18,12 @@ use super::copy_up::CopyUp;
 #[derive(Debug)]
 pub(super) struct File {
     up: Arc<CopyUp>,
-    told_times: writeback::ToldTimes,
+    flushed_times: writeback::FlushedTimes,
 }
 
 impl File {
     pub(super) fn new(up: Arc<CopyUp>) -> Self {
-        Self { up, told_times: writeback::ToldTimes::default() }
+        Self { up, flushed_times: writeback::FlushedTimes::default() }
     }
 }
 

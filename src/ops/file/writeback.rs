@@ -21,15 +21,15 @@ use crate::types::{Attr, Caller, NewTime, NodeId, SetAttr, Time};
 
 /// The times that the kernel tells of files whose data is being changed meanwhile.
 #[derive(Debug, Default)]
-pub(in crate::ops) struct ToldTimes(Mutex<HashMap<NodeId, Told>>);
+pub(in crate::ops) struct FlushedTimes(Mutex<HashMap<NodeId, Flushed>>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Flushed {
     listeners: usize,
     last: Option<Time>,
 }
 
-impl ToldTimes {
+impl FlushedTimes {
     fn listen(&self, node: NodeId) -> Listener<'_> {
         self.0.lock().entry(node).or_default().listeners += 1;
         Listener { times: self, node }
@@ -43,7 +43,7 @@ impl ToldTimes {
 }
 
 struct Listener<'a> {
-    times: &'a ToldTimes,
+    times: &'a FlushedTimes,
     node: NodeId,
 }
 
@@ -109,7 +109,7 @@ impl File {
     ) -> Result<T> {
         let node = self.node(id)?;
         // Copying up may take long, and the kernel tell the time meanwhile.
-        let told = self.told_times.listen(id);
+        let told = self.flushed_times.listen(id);
         self.ensure_upper(&node, Extent::All)?;
         let before = self.stat(&node)?.mtime;
         let changed = change();
@@ -135,7 +135,7 @@ impl File {
     pub(in crate::ops) fn flush_time(&self, caller: Caller, id: NodeId, mtime: Time) -> Result<Attr> {
         let node = self.node(id)?;
         // Told first: an operation on the file that began before and misses it sets its own time, and that is seen by the look below.
-        self.told_times.tell(id, mtime);
+        self.flushed_times.tell(id, mtime);
         let now = {
             let _gates = locks::lock(&[&node]);
             self.stat(&node)?
@@ -146,7 +146,7 @@ impl File {
         let attr =
             self.setattr(caller, id, SetAttr { mtime: Some(NewTime::At(mtime)), ..SetAttr::default() })?;
         // And again, for one that has begun since.
-        self.told_times.tell(id, mtime);
+        self.flushed_times.tell(id, mtime);
         Ok(attr)
     }
 }

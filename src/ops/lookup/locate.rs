@@ -45,7 +45,7 @@ impl Lookup {
         }
         // In a view, the mark may have come since it was looked for.
         let origins = if impure || self.is_view() { Origins::Read } else { Origins::None };
-        self.walker().locate_among(stack, name, origins, lowers)
+        self.walker().locate(stack, name, origins, lowers)
     }
 
     /// The names in a directory of many layers, where they are of use for finding one; `None`: each layer has to be asked.
@@ -73,7 +73,7 @@ impl Lookup {
             if stack.lowers.len() < MANY_LOWERS { None } else { self.names_for_lookup(parent, &stack)? };
         let among = known.as_ref().map(|snapshot| snapshot.lowers_of(name, &self.order));
         let lowers = DirStack { upper: None, lowers: stack.lowers };
-        let located = self.walker().locate_among(&lowers, name, Origins::None, among)?;
+        let located = self.walker().locate(&lowers, name, Origins::None, among)?;
         Ok(located.lowers.into_iter().next())
     }
 

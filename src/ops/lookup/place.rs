@@ -59,7 +59,7 @@ impl Place {
 }
 
 /// Copied out of the node's state, so that no lock is held while directories are opened.
-enum Way {
+enum Route {
     Dir(Arc<RealDir>),
     Lower(LowerFile),
     Named(Link, Identity),
@@ -80,38 +80,38 @@ impl Lookup {
             let (fd, lower) = (file.fd.clone(), file.lower.clone());
             return Ok(Place { fd, name: None, real: None, kind, parent: None, lower });
         }
-        let way = {
+        let route = {
             let state = node.state.read();
             match &state.body {
-                Body::Lower(lower) => Way::Lower(lower.clone()),
+                Body::Lower(lower) => Route::Lower(lower.clone()),
                 Body::Directory(directory) => match directory.stack.all().next() {
-                    Some(dir) => Way::Dir(dir.clone()),
+                    Some(dir) => Route::Dir(dir.clone()),
                     None => return Err(Error::refused(Errno::STALE, "directory in no layer")),
                 },
                 Body::Upper(upper) => match (&upper.home, state.links().first(), &upper.index) {
                     (Home::Named, Some(link), _) => {
-                        Way::Named((**link).clone(), Identity { real: upper.real, birth: upper.birth })
+                        Route::Named((**link).clone(), Identity { real: upper.real, birth: upper.birth })
                     }
-                    (Home::Indexed, _, Some(entry)) => Way::Indexed(entry.name.clone()),
-                    (Home::Held(held), _, _) => Way::Held(held.fd().clone()),
-                    (Home::Parked(name), _, _) => Way::Parked(name.clone()),
+                    (Home::Indexed, _, Some(entry)) => Route::Indexed(entry.name.clone()),
+                    (Home::Held(held), _, _) => Route::Held(held.fd().clone()),
+                    (Home::Parked(name), _, _) => Route::Parked(name.clone()),
                     (Home::Named | Home::Indexed, _, _) => {
                         return Err(Error::refused(Errno::STALE, "upper file without a name"));
                     }
                 },
             }
         };
-        Ok(match way {
-            Way::Dir(dir) => {
+        Ok(match route {
+            Route::Dir(dir) => {
                 let lower = (!dir.layer().is_upper()).then(|| dir.layer().clone());
                 Place { fd: self.nodes.dirs.open(&dir)?, name: None, real: None, kind, parent: None, lower }
             }
-            Way::Lower(LowerFile { dir, name, real, birth, .. }) => {
+            Route::Lower(LowerFile { dir, name, real, birth, .. }) => {
                 let lower = Some(dir.layer().clone());
                 let real = dir.layer().keeps_numbers.then_some(Identity { real, birth });
                 Place { fd: self.nodes.dirs.open(&dir)?, name: Some(name), real, kind, parent: None, lower }
             }
-            Way::Named(link, real) => {
+            Route::Named(link, real) => {
                 let upper = link.parent.stack().and_then(|stack| stack.upper);
                 let dir = upper.ok_or(Error::refused(Errno::STALE, "upper file in a lower directory"))?;
                 Place {
@@ -123,12 +123,14 @@ impl Lookup {
                     lower: None,
                 }
             }
-            Way::Indexed(name) => {
+            Route::Indexed(name) => {
                 let upper = self.upper.as_ref();
                 self.place_in(upper.and_then(|upper| upper.staging.index()), &name, kind)?
             }
-            Way::Held(fd) => Place { fd, name: None, real: None, kind, parent: None, lower: None },
-            Way::Parked(parked) => self.place_in(Some(self.upper()?.staging.dir()?), parked.name(), kind)?,
+            Route::Held(fd) => Place { fd, name: None, real: None, kind, parent: None, lower: None },
+            Route::Parked(parked) => {
+                self.place_in(Some(self.upper()?.staging.dir()?), parked.name(), kind)?
+            }
         })
     }
 

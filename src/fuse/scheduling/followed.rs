@@ -11,7 +11,7 @@ use crate::sys::sched::{CpuSet, Switches, Thread};
 const LOOK_ANYHOW: u32 = 64;
 
 /// One client being followed.
-pub(super) struct Trail {
+pub(super) struct Followed {
     pub(super) client: Watched,
     pub(super) processor: Option<usize>,
     pub(super) answered: u32,
@@ -35,7 +35,7 @@ pub(super) struct Watch {
     pub(super) others: u32,
 }
 
-impl Trail {
+impl Followed {
     pub(super) fn of(client: Watched) -> Self {
         Self {
             client,
