@@ -59,7 +59,7 @@ pub use config::MountConfig;
 pub use config::UnionConfig;
 pub use error::{Error, Result, SetupError};
 #[cfg(feature = "fuse")]
-pub use fuse::{NotStarted, Session};
+pub use fuse::{NotStarted, Session, SessionHandle, SessionState};
 pub use layer::stack::LayerInfo;
 #[cfg(feature = "mount")]
 pub use mount::{Failure, Mount, remount, umount};

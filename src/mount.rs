@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::config::{MountConfig, MountFlags};
 use crate::error::SetupError;
+use crate::fuse::SessionHandle;
 use crate::ops::Union;
 use crate::sys::creds::administers_machine;
 use crate::sys::mount::{
@@ -140,6 +141,11 @@ impl Mount {
     /// Where it is; `None` where somebody else has mounted it, or something else has taken its place meanwhile.
     pub fn mountpoint(&self) -> Option<&Path> {
         self.place.as_ref().map(|place| place.mountpoint.as_path())
+    }
+
+    /// The session, for those who want to know how it is, to let the kernel look again, or to end it; `None` when it was unmounted.
+    pub fn session(&self) -> Option<SessionHandle> {
+        self.serving.as_ref().map(|serving| serving.handle().clone())
     }
 
     pub(crate) fn place(&self) -> Option<&MountedAt> {

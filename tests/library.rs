@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use unionfuse::types::{Name, NodeId};
 use unionfuse::{Failure, umount};
 use unionfuse::{Mount, MountConfig, UnionConfig};
 
@@ -61,6 +62,53 @@ fn a_program_mounts_changes_and_unmounts() {
     assert_eq!(fs::read_to_string(area.path("lower/f")).unwrap(), "lower");
     // Nobody has the directories any more.
     Mount::new(&area.config()).unwrap().unmount().unwrap();
+}
+
+/// What a layer's owner changes behind the union's back is seen when the session is told to look again.
+#[test]
+fn a_session_can_be_asked_refreshed_and_ended() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let Some(area) = Area::new("a_session_can_be_asked_refreshed_and_ended") else { return };
+    let mount = Mount::new(&area.config()).unwrap();
+    let session = mount.session().unwrap();
+    let before = session.state().unwrap();
+    let file = area.path("mnt/f");
+    let node = NodeId(fs::metadata(&file).unwrap().ino());
+    let after = session.state().unwrap();
+    assert!(after.answered > before.answered && after.threads > 0, "{before:?} {after:?}");
+    assert_eq!(after.nodes, before.nodes + 1);
+
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+    let old = mode();
+    fs::set_permissions(area.path("lower/f"), fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(mode(), old, "layers do not change under a union");
+    session.refresh(node);
+    assert_eq!(mode(), 0o640);
+
+    assert!(!area.path("mnt/late").exists());
+    fs::write(area.path("lower/late"), "").unwrap();
+    assert!(!area.path("mnt/late").exists());
+    session.refresh_name(NodeId::ROOT, Name::try_from("late").unwrap());
+    assert!(area.path("mnt/late").exists());
+
+    match session.abort() {
+        Ok(()) => {}
+        Err(error) => {
+            // Older kernels do not say which filesystem a descriptor serves, and the control filesystem may not be mounted.
+            let said =
+                format!("SKIPPED: library::a_session_can_be_asked_refreshed_and_ended: abort: {error}\n");
+            return std::io::stderr().write_all(said.as_bytes()).unwrap();
+        }
+    }
+    let errno = fs::metadata(&file).unwrap_err().raw_os_error();
+    assert!(matches!(errno, Some(libc::ENOTCONN | libc::ECONNABORTED)), "{errno:?}");
+    drop(mount);
+    assert!(!area.is_mounted());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while session.state().is_some() {
+        assert!(std::time::Instant::now() < until, "the session has not ended");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 #[test]

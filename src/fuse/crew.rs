@@ -123,6 +123,12 @@ impl Crew {
         Sitting { crew: self, extra }
     }
 
+    /// How many requests were answered, are in hand, and how many threads serve.
+    pub(super) fn counts(&self) -> (u64, usize, usize) {
+        let answered = self.state.lock().seats.iter().map(|seat| seat.answered()).sum();
+        (answered, self.busy.load(Ordering::Relaxed), self.serving.load(Ordering::Relaxed))
+    }
+
     fn new_seat(&self) -> Arc<Seat> {
         let seat = Arc::new(Seat::new());
         self.state.lock().seats.push(seat.clone());

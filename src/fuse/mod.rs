@@ -4,6 +4,7 @@ mod adapter;
 mod answer;
 mod convert;
 mod crew;
+mod handle;
 mod ioctl;
 mod notify;
 mod other_clients;
@@ -13,4 +14,5 @@ mod scheduling;
 mod session;
 mod worker;
 
+pub use handle::{SessionHandle, SessionState};
 pub use session::{NotStarted, Session};

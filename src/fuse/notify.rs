@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, OnceLock};
@@ -81,6 +82,11 @@ pub(super) fn attributes_changed(notifier: &OnceLock<Notifier>, ino: INodeNo) {
 /// Lets the kernel read a directory anew.
 pub(super) fn listing_changed(notifier: &OnceLock<Notifier>, ino: INodeNo) {
     tell(notifier, "listing", ino, |notifier| notifier.inval_inode(ino, 0, 0));
+}
+
+/// Lets the kernel look a name up anew.
+pub(super) fn entry_changed(notifier: &OnceLock<Notifier>, dir: INodeNo, name: &OsStr) {
+    tell(notifier, "name", dir, |notifier| notifier.inval_entry(dir, name));
 }
 
 fn tell(

@@ -8,11 +8,13 @@ use fuser::{INodeNo, Notifier, SessionACL};
 
 use super::adapter::Adapter;
 use super::crew::{self, Crew};
+use super::handle::SessionHandle;
 use super::notify::Notices;
 use super::scheduling::Follow;
 use super::worker::Worker;
 use crate::config::SessionConfig;
 use crate::ops::Union;
+use crate::sys::mount::served_by;
 
 /// More threads than cores: a request may wait for the disk while others can be answered.
 const DEFAULT_THREADS: usize = 4;
@@ -55,11 +57,13 @@ impl Parts {
             Some(adapter) => crew::recruit(adapter, shared.as_fd(), count),
             None => Ok(()),
         });
+        let connection = served_by(&device).map(|(_, minor)| minor);
+        let handle = SessionHandle::new(union, &crew, &self.notifier, connection);
         drop(crew);
         // Who may enter the mount is the kernel's decision (allow_other), made before a request is sent.
         let inner = fuser::Session::from_fd(adapter, device, SessionACL::All, options)?;
         self.notifier.get_or_init(|| inner.notifier());
-        Ok(Session { inner, union: union.clone() })
+        Ok(Session { inner, handle, union: union.clone() })
     }
 }
 
@@ -74,6 +78,7 @@ pub struct NotStarted {
 /// A union being served to the kernel.
 pub struct Session {
     inner: fuser::Session<Adapter>,
+    handle: SessionHandle,
     union: Arc<Union>,
 }
 
@@ -88,6 +93,11 @@ impl Session {
         prepared
             .and_then(|parts| parts.assemble(&union, device, config))
             .map_err(|error| NotStarted { error, union: Arc::into_inner(union).map(Box::new) })
+    }
+
+    /// For those who do not serve in it.
+    pub fn handle(&self) -> SessionHandle {
+        self.handle.clone()
     }
 
     /// Answers requests until the union is unmounted, and gives the union back. Dropping one with many nodes takes a while; a

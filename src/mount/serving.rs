@@ -9,12 +9,15 @@ use std::thread::{self, JoinHandle};
 use super::{Failure, system};
 use crate::config::MountConfig;
 use crate::error::SetupError;
-use crate::fuse::{NotStarted, Session};
+use crate::fuse::{NotStarted, Session, SessionHandle};
 use crate::ops::Union;
 use crate::sys::sandbox::{self, Allowed, Unconfined};
 
 /// A session that runs. All its threads descend from one that was confined before it began.
-pub(super) struct Serving(JoinHandle<io::Result<Arc<Union>>>);
+pub(super) struct Serving {
+    thread: JoinHandle<io::Result<Arc<Union>>>,
+    handle: SessionHandle,
+}
 
 impl Serving {
     /// Greets the kernel, and serves from then on.
@@ -32,7 +35,7 @@ impl Serving {
                 Err(failure) => Err((failure, Some(Box::new(union)))),
             };
             let (outcome, session) = match started {
-                Ok(session) => (Ok(()), Some(session)),
+                Ok(session) => (Ok(session.handle()), Some(session)),
                 Err(failed) => (Err(failed), None),
             };
             tell.send(outcome).map_err(|_| io::Error::other("nobody waits for the session"))?;
@@ -41,7 +44,7 @@ impl Serving {
         let thread = thread::Builder::new().name("session".to_owned()).spawn(body);
         let thread = thread.map_err(system("start a thread"))?;
         match told.recv() {
-            Ok(Ok(())) => Ok(Self(thread)),
+            Ok(Ok(handle)) => Ok(Self { thread, handle }),
             Ok(Err((failure, union))) => {
                 // What was made may lie where a confined thread has no way to.
                 union.into_iter().for_each(|union| union.undo_open());
@@ -51,12 +54,16 @@ impl Serving {
         }
     }
 
+    pub(super) fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
+
     /// Waits until the union is unmounted, and gives it back.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub(super) fn wait(self) -> io::Result<Arc<Union>> {
-        self.0.join().unwrap_or_else(|_| Err(io::Error::other("the session has panicked")))
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the session has panicked")))
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Seat {
     client: AtomicU32,
     user: AtomicU32,
     refused: AtomicBool,
+    /// Requests that have been answered here.
+    answered: AtomicU64,
     whereabouts: Arc<Whereabouts>,
 }
 
@@ -59,6 +61,7 @@ impl Seat {
             client: AtomicU32::new(0),
             user: AtomicU32::new(0),
             refused: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
             whereabouts: Whereabouts::here(),
         }
     }
@@ -77,7 +80,13 @@ impl Seat {
     }
 
     pub(super) fn end(&self) {
+        // Only this thread counts here.
+        self.answered.store(self.answered() + 1, Ordering::Relaxed);
         self.request.store(IDLE, Ordering::Release);
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     pub(super) fn client(&self) -> u32 {

@@ -1,6 +1,7 @@
 //! Whether a FUSE filesystem still exists.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Where the kernel lists FUSE connections by the minor numbers of their filesystems
@@ -32,6 +33,14 @@ impl Connection {
             Ok(control) if i128::from(control.f_type) == CONTROL_MAGIC => Self::Gone,
             _ => Self::Unknown,
         }
+    }
+
+    /// Ends the connection of the filesystem with device number 0:`minor`, whatever is under way.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is none, or the control filesystem is not mounted; `EACCES`.
+    pub fn abort(minor: u32) -> io::Result<()> {
+        fs::write(format!("{CONTROL}/{minor}/abort"), "1")
     }
 }
 
