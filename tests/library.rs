@@ -100,7 +100,7 @@ fn a_session_can_be_asked_refreshed_and_ended() {
             return std::io::stderr().write_all(said.as_bytes()).unwrap();
         }
     }
-    let errno = fs::metadata(&file).unwrap_err().raw_os_error();
+    let errno = fs::write(area.path("mnt/new"), "").unwrap_err().raw_os_error();
     assert!(matches!(errno, Some(libc::ENOTCONN | libc::ECONNABORTED)), "{errno:?}");
     drop(mount);
     assert!(!area.is_mounted());
