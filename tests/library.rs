@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,47 +12,31 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use unionfuse::types::{Name, NodeId};
 use unionfuse::{Failure, umount};
-use unionfuse::{Mount, MountConfig, UnionConfig};
+use unionfuse::{Mount, MountConfig};
 
-struct Area(tempfile::TempDir);
+use kit::union_dirs::UnionDirs;
 
-impl Area {
-    /// `None`, said loudly, where nothing can be mounted.
-    fn new(test: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() || !Path::new("/dev/fuse").exists() {
-            let said = format!("SKIPPED: library::{test}: needs root and /dev/fuse\n");
-            std::io::stderr().write_all(said.as_bytes()).unwrap();
-            return None;
-        }
-        rustix::process::umask(Mode::empty());
-        let area = Self(tempfile::tempdir().unwrap());
-        for dir in ["lower", "upper", "work", "mnt"] {
-            fs::create_dir(area.path(dir)).unwrap();
-        }
-        fs::write(area.path("lower/f"), "lower").unwrap();
-        Some(area)
-    }
+/// Directories to mount on, with a file in the lower one; `None`, said loudly, where nothing can be mounted.
+fn area(test: &str) -> Option<UnionDirs> {
+    rustix::process::umask(Mode::empty());
+    let area = UnionDirs::to_mount(&format!("library::{test}"))?;
+    fs::write(area.path("lower/f"), "lower").unwrap();
+    Some(area)
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
+fn config(area: &UnionDirs) -> MountConfig {
+    MountConfig::new(area.config(), area.path("mnt"))
+}
 
-    fn config(&self) -> MountConfig {
-        let union =
-            UnionConfig::new([self.path("lower")]).with_upper(self.path("upper"), Some(self.path("work")));
-        MountConfig::new(union, self.path("mnt"))
-    }
-
-    fn is_mounted(&self) -> bool {
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        table.contains(&*self.path("mnt").to_string_lossy())
-    }
+fn is_mounted(area: &UnionDirs) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.contains(&*area.path("mnt").to_string_lossy())
 }
 
 #[test]
 fn a_program_mounts_changes_and_unmounts() {
-    let Some(area) = Area::new("a_program_mounts_changes_and_unmounts") else { return };
-    let mut mount = Mount::new(&area.config()).unwrap();
+    let Some(area) = area("a_program_mounts_changes_and_unmounts") else { return };
+    let mut mount = Mount::new(&config(&area)).unwrap();
     assert_eq!(mount.mountpoint().unwrap(), area.path("mnt").canonicalize().unwrap());
     fs::write(area.path("mnt/f"), "changed").unwrap();
     let open = fs::File::open(area.path("mnt/f")).unwrap();
@@ -57,19 +44,19 @@ fn a_program_mounts_changes_and_unmounts() {
     assert_eq!(fs::read_to_string(area.path("mnt/f")).unwrap(), "changed");
     drop(open);
     mount.unmount().unwrap();
-    assert!(!area.is_mounted());
+    assert!(!is_mounted(&area));
     assert_eq!(fs::read_to_string(area.path("upper/f")).unwrap(), "changed");
     assert_eq!(fs::read_to_string(area.path("lower/f")).unwrap(), "lower");
     // Nobody has the directories any more.
-    Mount::new(&area.config()).unwrap().unmount().unwrap();
+    Mount::new(&config(&area)).unwrap().unmount().unwrap();
 }
 
 /// What a layer's owner changes behind the union's back is seen when the session is told to look again.
 #[test]
 fn a_session_can_be_asked_refreshed_and_ended() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
-    let Some(area) = Area::new("a_session_can_be_asked_refreshed_and_ended") else { return };
-    let mount = Mount::new(&area.config()).unwrap();
+    let Some(area) = area("a_session_can_be_asked_refreshed_and_ended") else { return };
+    let mount = Mount::new(&config(&area)).unwrap();
     let session = mount.session().unwrap();
     let before = session.state().unwrap();
     let file = area.path("mnt/f");
@@ -103,7 +90,7 @@ fn a_session_can_be_asked_refreshed_and_ended() {
     let errno = fs::write(area.path("mnt/new"), "").unwrap_err().raw_os_error();
     assert!(matches!(errno, Some(libc::ENOTCONN | libc::ECONNABORTED)), "{errno:?}");
     drop(mount);
-    assert!(!area.is_mounted());
+    assert!(!is_mounted(&area));
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while session.state().is_some() {
         assert!(std::time::Instant::now() < until, "the session has not ended");
@@ -113,28 +100,28 @@ fn a_session_can_be_asked_refreshed_and_ended() {
 
 #[test]
 fn what_cannot_be_mounted_is_said_and_leaves_nothing() {
-    let Some(area) = Area::new("what_cannot_be_mounted_is_said_and_leaves_nothing") else { return };
-    let mut config = area.config();
-    config.union.lowers = vec![area.path("missing")];
-    let failure = Mount::new(&config).err().expect("a lowerdir is missing");
+    let Some(area) = area("what_cannot_be_mounted_is_said_and_leaves_nothing") else { return };
+    let mut wrong = config(&area);
+    wrong.union.lowers = vec![area.path("missing")];
+    let failure = Mount::new(&wrong).err().expect("a lowerdir is missing");
     assert!(matches!(&failure, Failure::Setup(_)) && failure.to_string().contains("missing"), "{failure}");
-    let taken = Mount::new(&area.config()).unwrap();
+    let taken = Mount::new(&config(&area)).unwrap();
     fs::create_dir(area.path("other")).unwrap();
-    let failure = Mount::new(&MountConfig { mountpoint: area.path("other"), ..area.config() }).err().unwrap();
+    let failure = Mount::new(&MountConfig { mountpoint: area.path("other"), ..config(&area) }).err().unwrap();
     assert!(failure.to_string().contains("in use"), "{failure}");
     drop(taken);
-    assert!(!area.is_mounted());
+    assert!(!is_mounted(&area));
 }
 
 #[test]
 fn others_may_unmount() {
-    let Some(area) = Area::new("others_may_unmount") else { return };
-    let mount = Mount::new(&area.config()).unwrap();
+    let Some(area) = area("others_may_unmount") else { return };
+    let mount = Mount::new(&config(&area)).unwrap();
     let point = area.path("mnt");
     let other = std::thread::spawn(move || umount(&point, false));
     mount.wait().unwrap();
     other.join().unwrap().unwrap();
-    assert!(!area.is_mounted());
+    assert!(!is_mounted(&area));
     assert!(umount(&area.path("mnt"), false).unwrap_err().to_string().contains("nothing is mounted"));
 }
 
@@ -175,7 +162,7 @@ fn the_examples_do_what_they_say() {
     let is_marked = changed.contains("whiteout: removed\n") || !rustix::process::geteuid().is_root();
     assert!(is_marked, "{changed}");
     assert_eq!(fs::read_to_string(path("lower/changed")).unwrap(), "lower");
-    if Area::new("the_examples_do_what_they_say: mount_union").is_some() {
+    if area("the_examples_do_what_they_say: mount_union").is_some() {
         let said = example("mount_union", &[path("lower"), path("other"), path("mnt")]);
         assert_eq!(said, "only in the upperdir\n");
     }

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
-#[path = "hostile/store.rs"]
-mod store;
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,7 +22,8 @@ use unionfuse::config::{Durability, MountFlags, SessionConfig, UnionConfig};
 use unionfuse::testing::{FuseMountOptions, MountError, Mountpoint, mount_fuse};
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
-use store::{Watch, Watched};
+use kit::union_dirs::UnionDirs;
+use kit::watched::{Watch, Watched};
 
 /// No test takes a tenth of it.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -71,46 +72,34 @@ impl Watch for Bomb {
 }
 
 /// A lower and an upper directory, and a union of them whose storage panics on demand.
-struct Area {
-    dir: tempfile::TempDir,
+struct Armed {
+    dirs: UnionDirs,
     bomb: Bomb,
 }
 
-impl Area {
+impl Armed {
     fn new() -> Self {
         rustix::process::umask(rustix::fs::Mode::empty());
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let area = Self { dir, bomb: Bomb::default() };
-        for part in ["lower/d/inner", "upper", "work", "mnt"] {
-            fs::create_dir_all(area.path(part)).unwrap();
-        }
+        let armed = Self { dirs: UnionDirs::new(), bomb: Bomb::default() };
+        fs::create_dir_all(armed.dirs.path("lower/d/inner")).unwrap();
         for file in ["f", "g", "d/f", "d/inner/f"] {
-            fs::write(area.path("lower").join(file), "lower").unwrap();
+            fs::write(armed.dirs.path("lower").join(file), "lower").unwrap();
         }
-        fs::hard_link(area.path("lower/f"), area.path("lower/link")).unwrap();
-        symlink("f", area.path("lower/s")).unwrap();
-        area
-    }
-
-    fn path(&self, part: impl AsRef<Path>) -> PathBuf {
-        self.dir.path().join(part)
+        fs::hard_link(armed.dirs.path("lower/f"), armed.dirs.path("lower/link")).unwrap();
+        symlink("f", armed.dirs.path("lower/s")).unwrap();
+        armed
     }
 
     fn union(&self) -> Union {
-        let mut config =
-            UnionConfig::new([self.path("lower")]).with_upper(self.path("upper"), Some(self.path("work")));
-        config.durability = Durability::Relaxed;
+        let config = UnionConfig { durability: Durability::Relaxed, ..self.dirs.config() };
         Union::open_on(Arc::new(Watched(self.bomb.clone())), &config, None).unwrap()
     }
 }
 
 /// The union mounted in this process. However its test ends, it is unmounted.
 struct Served {
-    area: Area,
+    armed: Armed,
     server: Option<JoinHandle<io::Result<()>>>,
-    /// Dropping it calls the watchdog off.
-    _watchdog: mpsc::Sender<()>,
 }
 
 impl Served {
@@ -120,10 +109,10 @@ impl Served {
             eprintln!("SKIPPED: {name}: needs root and /dev/fuse");
             return None;
         }
-        let area = Area::new();
+        let armed = Armed::new();
         let options = FuseMountOptions { source: "panic".into(), flags: MountFlags::default() };
-        let union = area.union();
-        let device = match Mountpoint::open(&area.path("mnt"))
+        let union = armed.union();
+        let device = match Mountpoint::open(&armed.dirs.path("mnt"))
             .map_err(MountError::Kernel)
             .and_then(|place| mount_fuse(&place, &options))
         {
@@ -135,44 +124,29 @@ impl Served {
         };
         // So that every request reaches the daemon.
         let config = SessionConfig { cache_seconds: Some(0), ..SessionConfig::default() };
-        let (called_off, rest) = mpsc::channel();
-        let point = area.path("mnt");
-        thread::spawn(move || {
-            if rest.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("{}: hangs; aborting the connection", point.display());
-                let _ = unmount(&point, UnmountFlags::FORCE | UnmountFlags::DETACH);
-            }
-        });
         let server = thread::spawn(move || {
             Session::start(union, device, &config).map_err(|failed| failed.error)?.run().map(drop)
         });
-        Some(Self { area, server: Some(server), _watchdog: called_off })
+        Some(Self { armed, server: Some(server) })
     }
 
     fn mnt(&self, path: &str) -> PathBuf {
-        self.area.path("mnt").join(path)
+        self.armed.dirs.mnt(path)
     }
 
     /// Runs `operation` with a bomb in some call, and expects `EIO` of it.
     fn fails(&self, call: &'static str, operation: impl FnOnce() -> io::Result<()>) {
-        self.area.bomb.set(Fuse::At(call, false));
+        self.armed.bomb.set(Fuse::At(call, false));
         let answer = operation();
-        assert!(self.area.bomb.went_off(), "{call} was not reached");
+        assert!(self.armed.bomb.went_off(), "{call} was not reached");
         let errno = answer.expect_err(call).raw_os_error();
         assert_eq!(errno, Some(libc::EIO), "{call}");
     }
 
     /// Ends the mount; the daemon must end in peace.
     fn unmount(mut self) {
-        unmount(self.area.path("mnt"), UnmountFlags::empty()).unwrap();
+        unmount(self.armed.dirs.path("mnt"), UnmountFlags::empty()).unwrap();
         self.server.take().unwrap().join().unwrap().unwrap();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // Unmounted already, unless the test has failed.
-        let _ = unmount(self.area.path("mnt"), UnmountFlags::FORCE | UnmountFlags::DETACH);
     }
 }
 
@@ -298,11 +272,11 @@ fn a_panic_at_any_call_leaves_no_lock() {
 
 /// Whether the operation makes so many calls that the bomb went off.
 fn panic_at((what, operation): Operation, call: usize) -> bool {
-    let area = Area::new();
-    let union = area.union();
-    area.bomb.set(Fuse::After(call));
+    let armed = Armed::new();
+    let union = armed.union();
+    armed.bomb.set(Fuse::After(call));
     let outcome = catch_unwind(AssertUnwindSafe(|| operation(&union)));
-    if !area.bomb.went_off() {
+    if !armed.bomb.went_off() {
         return false;
     }
     assert!(outcome.is_err(), "{what}, call {call}: the panic was lost");

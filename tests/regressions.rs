@@ -2,52 +2,34 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
+
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FlockOperation, XattrFlags};
-use rustix::mount::{UnmountFlags, unmount};
 
-/// No test takes a tenth of it.
-const DEADLINE: Duration = Duration::from_secs(60);
+use kit::union_dirs::UnionDirs;
 
-/// A union of one lower and one upper directory. However its test ends, it is unmounted.
-struct Area {
-    dir: tempfile::TempDir,
-    /// Dropping it calls the watchdog off.
-    _watchdog: Option<mpsc::Sender<()>>,
+/// A union of one lower and one upper directory.
+struct Mounted(UnionDirs);
+
+impl std::ops::Deref for Mounted {
+    type Target = UnionDirs;
+
+    fn deref(&self) -> &UnionDirs {
+        &self.0
+    }
 }
 
-impl Area {
-    /// `None`, said loudly, where nothing can be mounted or users cannot be changed.
+impl Mounted {
     fn new(name: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: {name}: needs root");
-            return None;
-        }
-        if !Path::new("/dev/fuse").exists() {
-            eprintln!("SKIPPED: {name}: no /dev/fuse");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        for part in ["lower", "upper", "work", "mnt"] {
-            fs::create_dir(dir.path().join(part)).unwrap();
-        }
-        Some(Self { dir, _watchdog: None })
-    }
-
-    fn path(&self, part: &str) -> PathBuf {
-        self.dir.path().join(part)
-    }
-
-    fn mnt(&self, name: &str) -> PathBuf {
-        self.path("mnt").join(name)
+        UnionDirs::to_mount(&format!("regressions::{name}")).map(Self)
     }
 
     fn mount(&mut self) {
@@ -68,30 +50,13 @@ impl Area {
         let status = runner
             .arg(env!("CARGO_BIN_EXE_unionfuse"))
             .args(["mount", "-o", options, "--lower", "lower", "--upper", "upper", "--work", "work", "mnt"])
-            .current_dir(self.dir.path())
+            .current_dir(self.root())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .status()
             .unwrap();
         assert!(status.success(), "{}", fs::read_to_string(&log).unwrap());
-        let (called_off, rest) = mpsc::channel();
-        let point = self.path("mnt");
-        thread::spawn(move || {
-            if rest.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("{}: hangs; aborting the connection", point.display());
-                // Best effort: it frees a test that is stuck, which then fails.
-                let _ = unmount(&point, UnmountFlags::FORCE | UnmountFlags::DETACH);
-            }
-        });
-        self._watchdog = Some(called_off);
-    }
-}
-
-impl Drop for Area {
-    fn drop(&mut self) {
-        // Nothing may be mounted; then it fails.
-        let _ = unmount(self.path("mnt"), UnmountFlags::DETACH);
     }
 }
 
@@ -120,7 +85,9 @@ fn mode(path: &Path) -> u32 {
 /// The kernel takes the set-user-id bit for `exec` from its cached attributes, which a write does not refresh.
 #[test]
 fn a_program_changed_by_a_user_no_longer_runs_as_its_owner() {
-    let Some(mut area) = Area::new("a_program_changed_by_a_user_no_longer_runs_as_its_owner") else { return };
+    let Some(mut area) = Mounted::new("a_program_changed_by_a_user_no_longer_runs_as_its_owner") else {
+        return;
+    };
     fs::copy("/usr/bin/id", area.path("lower/id")).unwrap();
     chmod(&area.path("lower/id"), 0o4777);
     area.mount();
@@ -141,7 +108,7 @@ fn a_program_changed_by_a_user_no_longer_runs_as_its_owner() {
 /// Without group execution the bit goes when the writer is not in the file's group (kernel: `setattr_should_drop_sgid`).
 #[test]
 fn a_user_outside_the_group_clears_set_gid_without_group_execution() {
-    let Some(mut area) = Area::new("a_user_outside_the_group_clears_set_gid") else { return };
+    let Some(mut area) = Mounted::new("a_user_outside_the_group_clears_set_gid") else { return };
     area.mount();
     let file = area.mnt("f");
     for change in [
@@ -165,7 +132,7 @@ fn a_user_outside_the_group_clears_set_gid_without_group_execution() {
 /// fuser 0.18 counts nanoseconds before the epoch backwards in requests, but not in replies.
 #[test]
 fn times_before_the_epoch_keep_their_nanoseconds() {
-    let Some(mut area) = Area::new("times_before_the_epoch_keep_their_nanoseconds") else { return };
+    let Some(mut area) = Mounted::new("times_before_the_epoch_keep_their_nanoseconds") else { return };
     File::create(area.path("lower/f")).unwrap();
     area.mount();
     let file = File::options().write(true).open(area.mnt("f")).unwrap();
@@ -179,7 +146,7 @@ fn times_before_the_epoch_keep_their_nanoseconds() {
 /// The kernel leaves it to filesystems to hide the administrator's attributes from lists.
 #[test]
 fn trusted_attributes_are_listed_for_the_administrator_only() {
-    let Some(mut area) = Area::new("trusted_attributes_are_listed_for_the_administrator_only") else {
+    let Some(mut area) = Mounted::new("trusted_attributes_are_listed_for_the_administrator_only") else {
         return;
     };
     if Command::new("getfattr").arg("--version").output().is_err() {
@@ -202,7 +169,7 @@ fn trusted_attributes_are_listed_for_the_administrator_only() {
 /// `chown(-1, -1)` reaches us as a change of nothing.
 #[test]
 fn a_chown_to_the_same_owner_is_a_change() {
-    let Some(mut area) = Area::new("a_chown_to_the_same_owner_is_a_change") else { return };
+    let Some(mut area) = Mounted::new("a_chown_to_the_same_owner_is_a_change") else { return };
     File::create(area.path("lower/f")).unwrap();
     area.mount();
     let file = area.mnt("f");
@@ -218,7 +185,7 @@ fn a_chown_to_the_same_owner_is_a_change() {
 /// `umount` returns before the daemon has ended, which still holds the lock of the upperdir then.
 #[test]
 fn a_mount_waits_for_the_daemon_of_the_one_before_it() {
-    let Some(mut area) = Area::new("a_mount_waits_for_the_daemon_of_the_one_before_it") else { return };
+    let Some(mut area) = Mounted::new("a_mount_waits_for_the_daemon_of_the_one_before_it") else { return };
     let upper = File::open(area.path("upper")).unwrap();
     rustix::fs::flock(&upper, FlockOperation::LockExclusive).unwrap();
     let ending = thread::spawn(move || {
@@ -232,7 +199,7 @@ fn a_mount_waits_for_the_daemon_of_the_one_before_it() {
 /// Lower files are copied up without a name when they are written to after their removal; the copies cost no descriptors.
 #[test]
 fn more_removed_files_are_written_to_than_the_daemon_has_descriptors() {
-    let Some(mut area) = Area::new("more_removed_files_than_descriptors") else { return };
+    let Some(mut area) = Mounted::new("more_removed_files_than_descriptors") else { return };
     const FILES: usize = 400;
     for number in 0..FILES {
         File::create(area.path("lower").join(number.to_string())).unwrap();
@@ -240,7 +207,7 @@ fn more_removed_files_are_written_to_than_the_daemon_has_descriptors() {
     area.mount_by(Command::new("timeout").args(["20", "prlimit", "--nofile=256:256"]));
     let mut removed = Vec::new();
     for number in 0..FILES {
-        let path = area.mnt(&number.to_string());
+        let path = area.mnt(number.to_string());
         removed.push(File::options().read(true).write(true).open(&path).unwrap());
         fs::remove_file(path).unwrap();
     }
@@ -259,7 +226,7 @@ fn more_removed_files_are_written_to_than_the_daemon_has_descriptors() {
 /// What is shown as 65534 because no range holds its owner is not that user's.
 #[test]
 fn what_belongs_to_nobody_is_not_the_user_nobodys() {
-    let Some(mut area) = Area::new("what_belongs_to_nobody_is_not_the_user_nobodys") else { return };
+    let Some(mut area) = Mounted::new("what_belongs_to_nobody_is_not_the_user_nobodys") else { return };
     let foreign = area.path("lower/foreign");
     fs::write(&foreign, "secret").unwrap();
     chmod(&foreign, 0o600);

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::{Kind, NewTime, NodeId, SetAttr, Time};
 
-use super::harness::{ROOT, USER, errno, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{ROOT, USER, errno, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn attributes_are_those_of_the_shown_file() {

@@ -4,8 +4,8 @@ use rustix::io::Errno;
 
 use unionfuse::types::{Kind, RenameMode};
 
-use super::harness::{Bench, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn marks_hide_what_is_below_and_are_never_seen() {

@@ -9,8 +9,8 @@ use std::thread;
 use rustix::io::Errno;
 use unionfuse::types::{NewTime, RenameMode, SetAttr, Time};
 
-use super::harness::{Bench, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, over, union};
+use crate::kit::layer::Layer;
 
 /// Numbers that look random and are the same in every run.
 struct Dice(u64);

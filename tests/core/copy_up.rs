@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use unionfuse::config::Durability;
 use unionfuse::types::{SetAttr, Time};
 
-use super::harness::{Bench, ROOT, done_to, errno, over, union, union_with};
-use super::layer::Layer;
-use super::store::{Fault, Faulty};
 use super::xattr::acl;
+use crate::kit::bench::{Bench, ROOT, done_to, errno, over, union, union_with};
+use crate::kit::faulty::{Fault, Faulty};
+use crate::kit::layer::Layer;
 
 /// `vfs_cap_data`, version 2, with `cap_net_bind_service=ep`.
 const CAPABILITY: [u8; 20] = *b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -233,7 +233,7 @@ fn an_immutable_lower_file_is_not_copied_up() {
     let file = File::open(bench.lower().path("f")).unwrap();
     let flags = ioctl_getflags(&file).unwrap();
     if ioctl_setflags(&file, flags | IFlags::IMMUTABLE).is_err() {
-        return super::harness::skip("the filesystem has no immutable files");
+        return crate::kit::bench::skip("the filesystem has no immutable files");
     }
     let answer = bench.chmod("f", 0o600);
     ioctl_setflags(&file, flags).unwrap();

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use rustix::io::Errno;
 use unionfuse::types::{Caller, Kind};
 
-use super::harness::{ROOT, USER, name, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{ROOT, USER, name, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn every_kind_can_be_made() {

@@ -7,9 +7,9 @@ use rustix::io::Errno;
 use unionfuse::testing::release_all;
 use unionfuse::types::{Kind, Name, SetAttr};
 
-use super::harness::{Bench, ROOT, errno, over};
-use super::layer::Layer;
-use super::store::{Fault, Faulty};
+use crate::kit::bench::{Bench, ROOT, errno, over};
+use crate::kit::faulty::{Fault, Faulty};
+use crate::kit::layer::Layer;
 
 /// Runs the ignored test `body` of this file with 128 descriptors, in a process of its own.
 #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::io::Errno;
 use unionfuse::types::{Caller, NewTime, NodeId, SetAttr, Time};
 
-use super::harness::{Bench, ROOT, USER, done, done_to, errno, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, ROOT, USER, done, done_to, errno, over, union};
+use crate::kit::layer::Layer;
 
 fn piece(bench: &Bench, node: NodeId, range: Range<usize>) -> Vec<u8> {
     let mut data = vec![0; range.len()];

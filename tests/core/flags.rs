@@ -4,7 +4,7 @@ use rustix::fs::IFlags;
 use rustix::io::Errno;
 use unionfuse::types::NodeId;
 
-use super::harness::{Bench, done, errno, over, skip};
+use crate::kit::bench::{Bench, done, errno, over, skip};
 
 /// A union with an append-only file in its upperdir; taken back by [`release`], or it could not be removed.
 fn with_append_only() -> Option<(Bench, NodeId)> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use unionfuse::types::{NodeId, RenameMode};
 
-use super::harness::{Bench, errno, over, union};
-use super::layer::Layer;
-use super::store::{Fault, Faulty};
+use crate::kit::bench::{Bench, errno, over, union};
+use crate::kit::faulty::{Fault, Faulty};
+use crate::kit::layer::Layer;
 
 #[test]
 fn of_lower_files_are_those_of_the_layer() {
@@ -30,7 +30,7 @@ fn stay_over_copy_up_rename_and_remount() {
     });
     let paths = ["d/f", "d/s", "d/p", "d", "e"];
     let first = paths.map(|path| bench.node(path).unwrap());
-    let check = |bench: &super::harness::Bench, paths: [&str; 5], when: &str| {
+    let check = |bench: &crate::kit::bench::Bench, paths: [&str; 5], when: &str| {
         assert_eq!(paths.map(|path| bench.node(path).unwrap()), first, "{when}");
     };
     for path in paths {
@@ -201,7 +201,7 @@ fn survive_a_failed_copy_up_of_another_file() {
     let dir = std::fs::File::open(bench.upper().path("d")).unwrap();
     let flags = ioctl_getflags(&dir).unwrap();
     if ioctl_setflags(&dir, flags | IFlags::IMMUTABLE).is_err() {
-        return super::harness::skip("the filesystem has no immutable directories");
+        return crate::kit::bench::skip("the filesystem has no immutable directories");
     }
     // The copy is complete when it finds out that it cannot be published. Its inode is free then, and the
     // next file gets it.

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use unionfuse::testing::idmap::{IdMap, IdRanges, NO_ID};
 use unionfuse::types::{Caller, Kind, SetAttr};
 
-use super::harness::{Bench, ROOT, errno, union_with};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, ROOT, errno, union_with};
+use crate::kit::layer::Layer;
 
 /// 0 is stored as 1000; 1 to 999 as 100001 to 100999.
 fn mapped() -> IdMap {

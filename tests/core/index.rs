@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::harness::{Bench, errno, over, union_with};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, errno, over, union_with};
+use crate::kit::layer::Layer;
 
 /// `a`, `d/b` and `d/c` are one lower file.
 fn three_names() -> Bench {
@@ -82,7 +82,7 @@ fn unlinking_names_one_by_one() {
                     check_all(&bench, &left, "lower", left.len() as u32);
                 }
             }
-            let index = super::layer::Layer { root: bench.dir().join("work/index") };
+            let index = crate::kit::layer::Layer { root: bench.dir().join("work/index") };
             assert_eq!(index.names(""), [""; 0], "the entry went with the last name");
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use unionfuse::types::{RenameMode, SetAttr};
 
-use super::harness::{Bench, errno};
-use super::layer::Layer;
-use super::store::{Calls, Fault, Faulty};
+use crate::kit::bench::{Bench, errno};
+use crate::kit::faulty::{Calls, Fault, Faulty};
+use crate::kit::layer::Layer;
 
 const NO_DEVICES: Calls = &[("mknod device", Errno::PERM)];
 

@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::harness::{errno, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{errno, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn a_link_to_a_lower_file() {

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::io::Errno;
 use unionfuse::types::{Kind, NodeId};
 
-use super::harness::{over, union};
-use super::layer::Layer;
+use crate::kit::bench::{over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn the_top_most_file_is_shown() {

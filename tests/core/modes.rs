@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use unionfuse::testing::release_all;
 use unionfuse::types::Kind;
 
-use super::harness::{Answer, Bench, ROOT, skip};
-use super::layer::Layer;
-use super::store::{Fault, Faulty};
+use crate::kit::bench::{Answer, Bench, ROOT, skip};
+use crate::kit::faulty::{Fault, Faulty};
+use crate::kit::layer::Layer;
 
 /// Runs a test in a thread that is nobody's but a plain user's, with a place for what it makes and could not remove.
 fn as_plain_user(test: impl FnOnce(&Path) + Send) {

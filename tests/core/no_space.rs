@@ -6,8 +6,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
-use super::harness::{Bench, skip};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, skip};
+use crate::kit::layer::Layer;
 
 /// A small tmpfs, unmounted when dropped.
 pub struct Small {
@@ -216,13 +216,13 @@ fn pages_are_written_all_or_with_an_error() {
     let node = |name: &str| bench.node(name).unwrap();
     let written = bench.raw().write(node("f"), 0, &data, None).unwrap().value;
     assert!(written > 0 && written < data.len(), "write(2) may stop midway: {written}");
-    let pages = |name: &str| super::harness::errno(bench.raw().write_pages(node(name), 0, &data, None));
+    let pages = |name: &str| crate::kit::bench::errno(bench.raw().write_pages(node(name), 0, &data, None));
     assert_eq!(pages("f"), Err(Errno::NOSPC));
     bench.unlink("f").unwrap();
     bench.forget_all();
     assert_eq!(pages("g"), Err(Errno::NOSPC), "also when a part of them was");
     bench.unlink("g").unwrap();
     bench.forget_all();
-    let back = super::harness::errno(bench.raw().write_back(node("h"), 0, &data));
+    let back = crate::kit::bench::errno(bench.raw().write_back(node("h"), 0, &data));
     assert_eq!(back, Err(Errno::NOSPC), "also from the writeback cache");
 }

@@ -1,7 +1,7 @@
 //! Opaque directories, by every mark there is.
 
-use super::harness::{over, union};
-use super::layer::Layer;
+use crate::kit::bench::{over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn an_opaque_directory_hides_the_layers_below_for_all_its_descendants() {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use unionfuse::types::{Kind, NodeId, RenameMode};
 
-use super::harness::{Bench, ROOT, errno, name as as_name};
-use super::layer::Layer;
-use super::store::{Fault, Faulty};
+use crate::kit::bench::{Bench, ROOT, errno, name as as_name};
+use crate::kit::faulty::{Fault, Faulty};
+use crate::kit::layer::Layer;
 
 /// The moments of two threads, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::{RenameMode, SetAttr};
 
-use super::harness::{Bench, ROOT, errno, union_with};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, ROOT, errno, union_with};
+use crate::kit::layer::Layer;
 
 fn read_only() -> Bench {
     union_with(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use unionfuse::types::{DirEntry, Kind, NodeId};
 
-use super::harness::{Bench, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, over, union};
+use crate::kit::layer::Layer;
 
 /// Lists by requests of `step` entries, doing something after the first request.
 fn list_during(bench: &Bench, dir: NodeId, step: usize, meanwhile: impl FnOnce()) -> BTreeMap<String, usize> {

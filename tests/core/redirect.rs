@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::harness::{over, union, union_with};
-use super::layer::Layer;
+use crate::kit::bench::{over, union, union_with};
+use crate::kit::layer::Layer;
 
 const REDIRECT: &str = "trusted.overlay.redirect";
 

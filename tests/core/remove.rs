@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::harness::{errno, name, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{errno, name, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn a_lower_file_leaves_a_whiteout_an_upper_one_nothing() {
@@ -63,7 +63,7 @@ fn a_whole_tree_goes_and_stays_gone() {
     assert_eq!(bench.names("d").unwrap(), [""; 0]);
 }
 
-fn remove_all(bench: &super::harness::Bench, path: &str) {
+fn remove_all(bench: &crate::kit::bench::Bench, path: &str) {
     for name in bench.names(path).unwrap() {
         let path = format!("{path}/{name}");
         match bench.unlink(&path) {

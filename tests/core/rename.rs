@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::RenameMode;
 
-use super::harness::{Bench, errno, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, errno, over, union};
+use crate::kit::layer::Layer;
 
 /// A file in the lowerdir, in both, in the upperdir, and a whiteout.
 fn every_state() -> Bench {

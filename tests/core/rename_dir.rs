@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::RenameMode;
 
-use super::harness::{Bench, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, over, union};
+use crate::kit::layer::Layer;
 
 /// Directories of every kind: in the lowerdir, merged, in the upperdir; empty ones; a whiteout; a file.
 fn every_kind() -> Bench {

@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use unionfuse::testing::release_all;
 use unionfuse::types::{NewTime, NodeId, SetAttr, Time};
 
-use super::harness::{Answer, Bench, ROOT, done, errno, skip, union};
-use super::layer::Layer;
 use super::xattr::acl;
+use crate::kit::bench::{Answer, Bench, ROOT, done, errno, skip, union};
+use crate::kit::layer::Layer;
 
 /// Something that can be done with a file that is known by its node alone.
 type Deed = (&'static str, fn(&Bench, NodeId) -> Answer<()>);

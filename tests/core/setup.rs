@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use unionfuse::config::{Durability, UnionConfig};
 use unionfuse::{SetupError, Union};
 
-use super::layer::Layer;
+use crate::kit::layer::Layer;
 
 /// A directory with the lowers `a`, `b` and `c:d`, an upper `u`, a work directory `w` and a file `file`.
 struct Place {

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::RenameMode;
 
-use super::harness::{Bench, union_with};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, union_with};
+use crate::kit::layer::Layer;
 
 fn without_redirects(fill: impl FnOnce(&[Layer; 2], &Layer)) -> Bench {
     union_with(fill, |config| config.redirect_dir = Some(false))

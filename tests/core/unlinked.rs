@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 use unionfuse::types::{NewTime, SetAttr, Time};
 
-use super::harness::{Bench, ROOT, errno, name, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, ROOT, errno, name, union};
+use crate::kit::layer::Layer;
 
 fn files() -> Bench {
     union(|[lower]: &[Layer; 1], upper| {

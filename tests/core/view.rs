@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use unionfuse::Union;
 use unionfuse::types::{Kind, NodeId, RenameMode};
 
-use super::harness::{Bench, errno, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, errno, union};
+use crate::kit::layer::Layer;
 
 /// Lines of all that a union shows: kinds, sizes, link counts, contents, attributes.
 fn seen(bench: &Bench, path: &Path, into: &mut Vec<String>) {

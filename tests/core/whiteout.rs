@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::harness::{over, union};
-use super::layer::Layer;
+use crate::kit::bench::{over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn whiteouts_hide_what_is_below_their_layer_only() {

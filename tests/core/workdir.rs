@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use unionfuse::Union;
 use unionfuse::config::UnionConfig;
 
-use super::harness::{Bench, over, skip};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, over, skip};
+use crate::kit::layer::Layer;
 
 /// A filesystem of its own, unmounted when dropped.
 struct Mounted {

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use unionfuse::types::Time;
 
-use super::harness::{Bench, ROOT, over};
-use super::layer::Layer;
-use super::store::Faulty;
+use crate::kit::bench::{Bench, ROOT, over};
+use crate::kit::faulty::Faulty;
+use crate::kit::layer::Layer;
 
 fn with_a_file(lower: &Layer) {
     lower.file("f", "data").time("f", 50);

@@ -6,8 +6,8 @@ use rustix::io::Errno;
 
 use unionfuse::config::XattrNamespace;
 
-use super::harness::{Bench, ROOT, USER, done, over, union};
-use super::layer::Layer;
+use crate::kit::bench::{Bench, ROOT, USER, done, over, union};
+use crate::kit::layer::Layer;
 
 #[test]
 fn read_from_the_shown_layer() {

@@ -1,6 +1,6 @@
 use std::process::Command;
 
-use super::rig::Rig;
+use super::rig::Killed;
 use super::{can_run, report, rounds};
 
 const COMMIT: &str = "
@@ -26,7 +26,7 @@ fn commits_survive_the_daemon() {
     if !can_run(&["git", "bash"]) {
         return;
     }
-    let mut rig = Rig::new(|lower| {
+    let mut rig = Killed::new(|lower| {
         let made = Command::new("bash").args(["-c", MAKE]).current_dir(lower).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     });

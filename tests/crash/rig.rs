@@ -1,52 +1,42 @@
 //! A mount whose daemon gets killed.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use crate::support::area::Area;
-use crate::support::mount::{Mount, daemons};
-use crate::support::ours::Ours;
-use crate::support::subject::{Stack, Subject, fresh_stack};
-use crate::support::tree::fingerprint;
-use crate::support::watchdog::Watchdog;
+use crate::kit::mount::{Mount, daemons};
+use crate::kit::ours::Ours;
+use crate::kit::rig::Rig;
+use crate::kit::subject::{Stack, Subject};
+use crate::kit::tree::fingerprint;
 
-pub struct Rig {
-    mount: Option<Mount>,
-    stack: Stack,
+pub struct Killed {
+    rig: Rig,
     before: BTreeMap<Vec<u8>, String>,
     /// When the daemon is killed: other moments in every run, or bugs would have to wait at the right ones.
     random: u64,
-    _watchdog: Watchdog,
-    area: Area,
 }
 
-impl Rig {
+impl Deref for Killed {
+    type Target = Rig;
+
+    fn deref(&self) -> &Rig {
+        &self.rig
+    }
+}
+
+impl Killed {
     /// Mounts over one lower, filled by `fill`.
-    pub fn new(fill: impl FnOnce(&Path)) -> Rig {
-        let area = Area::new();
-        let lower = area.dir("lower");
-        fill(&lower);
-        let stack = fresh_stack(&area.dir("union"), std::slice::from_ref(&lower));
+    pub fn new(fill: impl FnOnce(&Path)) -> Self {
+        let rig = Rig::new(fill, mounted);
         let random = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1;
-        let watchdog = Watchdog::over(area.path());
-        let before = fingerprint(&lower);
-        let mut rig = Rig { mount: None, stack, before, random, _watchdog: watchdog, area };
-        rig.mount();
-        rig
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.stack.point
-    }
-
-    /// A file outside of the union.
-    pub fn beside(&self, name: &str) -> PathBuf {
-        self.area.path().join(name)
+        let before = fingerprint(&rig.stack.lowers[0]);
+        Self { rig, before, random }
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
@@ -57,7 +47,7 @@ impl Rig {
     }
 
     fn mount(&mut self) {
-        self.mount = Some(Ours.mount(&self.stack).unwrap_or_else(|error| panic!("{error}")));
+        self.rig.mount = Some(mounted(&self.rig.stack));
     }
 
     /// Starts `script` in the union, kills the daemon in the midst of it and mounts again. Returns whether the script was
@@ -103,15 +93,15 @@ impl Rig {
             assert!(start.elapsed() < Duration::from_secs(2), "who uses the mount hangs");
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.mount = None;
+        self.rig.mount = None;
         self.mount();
         self.check_layers();
     }
 
     fn start(&self, script: &str) -> Child {
-        let said = std::fs::File::create(self.beside("said")).unwrap();
+        let said = std::fs::File::create(self.beside().join("said")).unwrap();
         let mut bash = Command::new("timeout");
-        bash.args(["60", "bash", "-c", script]).current_dir(self.root()).env("BESIDE", self.area.path());
+        bash.args(["60", "bash", "-c", script]).current_dir(self.root()).env("BESIDE", self.beside());
         bash.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().unwrap()
     }
 
@@ -123,14 +113,13 @@ impl Rig {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
         }
         // Takes the dead mount away, lazily and by force.
-        self.mount = None;
+        self.rig.mount = None;
     }
 
     /// The lower is as it was, and the mount swept what the dead daemon had in the making.
     fn check_layers(&self) {
         assert!(fingerprint(&self.stack.lowers[0]) == self.before, "the lower was changed");
-        let work = self.stack.upper.as_ref().unwrap().1.join("work");
-        for entry in std::fs::read_dir(&work).unwrap().flatten() {
+        for entry in std::fs::read_dir(self.work()).unwrap().flatten() {
             let meta = entry.metadata().unwrap();
             let whiteout = meta.file_type().is_char_device() && meta.rdev() == 0;
             assert!(whiteout, "left in the work directory: {:?}", entry.path());
@@ -142,19 +131,23 @@ impl Rig {
         let Output { status, stdout, stderr } = Command::new("timeout")
             .args(["60", "bash", "-c", script])
             .current_dir(self.root())
-            .env("BESIDE", self.area.path())
+            .env("BESIDE", self.beside())
             .output()
             .unwrap();
         let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        let said = std::fs::read_to_string(self.beside("said")).unwrap_or_default();
+        let said = std::fs::read_to_string(self.beside().join("said")).unwrap_or_default();
         assert!(status.success(), "{script}: {status}\n{out}{err}\nthe load said: {said}");
         out.trim().to_owned()
     }
 
     pub fn finish(mut self) {
-        self.mount.take().unwrap().unmount();
+        self.rig.unmount();
         self.check_layers();
     }
+}
+
+fn mounted(stack: &Stack) -> Mount {
+    Ours.mount(stack).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The load gets errors from the dead mount and stops; if not, it is stopped.

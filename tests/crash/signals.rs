@@ -1,6 +1,6 @@
 //! A daemon that is told to end, and then killed, whatever it is doing: nothing of it stays, and nobody waits for it.
 
-use super::rig::Rig;
+use super::rig::Killed;
 use super::{can_run, report, rounds};
 
 /// Writers, readers and a mapping that is dirty when the signal comes. Each ends with the first error.
@@ -26,7 +26,7 @@ fn terminated_and_killed_at_random_moments() {
     if !can_run(&["python3"]) {
         return;
     }
-    let mut rig = Rig::new(|lower| {
+    let mut rig = Killed::new(|lower| {
         std::fs::create_dir(lower.join("low")).unwrap();
         for n in 0..50 {
             std::fs::write(lower.join(format!("low/{n}")), vec![b'x'; 10_000]).unwrap();

@@ -1,6 +1,6 @@
 use std::process::Command;
 
-use super::rig::Rig;
+use super::rig::Killed;
 use super::{can_run, report, rounds};
 
 /// Each transaction says its number after COMMIT has returned; `stdbuf` has it written at once.
@@ -19,7 +19,7 @@ fn run(journal: &str) {
     if !can_run(&["sqlite3", "bash", "stdbuf"]) {
         return;
     }
-    let mut rig = Rig::new(|lower| {
+    let mut rig = Killed::new(|lower| {
         let make = format!(
             "PRAGMA journal_mode={journal}; CREATE TABLE t (id INTEGER PRIMARY KEY, data BLOB);
              CREATE INDEX by_data ON t (data);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::rig::Rig;
+use super::rig::Killed;
 use super::{can_run, report, rounds};
 
 /// What the archive holds: many small files and a few big ones, in some directories.
@@ -31,11 +31,11 @@ fn an_archive_is_unpacked_up_to_where_the_daemon_died() {
     }
     let contents = contents();
     let in_lower: Vec<&PathBuf> = contents.keys().step_by(3).collect();
-    let mut rig = Rig::new(|lower| {
+    let mut rig = Killed::new(|lower| {
         in_lower.iter().for_each(|path| put(lower, path, &old(path)));
         put(lower, Path::new("tree/d0/only here"), b"kept");
     });
-    contents.iter().for_each(|(path, content)| put(&rig.beside("packed"), path, content));
+    contents.iter().for_each(|(path, content)| put(&rig.beside().join("packed"), path, content));
     rig.ask("tar -C $BESIDE/packed -cf $BESIDE/archive.tar tree");
     let (rounds, mut busy, mut cut) = (rounds(4, 60), 0, 0);
     for _ in 0..rounds {
@@ -54,7 +54,7 @@ fn an_archive_is_unpacked_up_to_where_the_daemon_died() {
 
 /// Each file is as the lower has it, as the archive has it, or a beginning of the latter; returns how many of these. A
 /// removal may leave anything out.
-fn check(rig: &Rig, contents: &BTreeMap<PathBuf, Vec<u8>>, removing: bool) -> usize {
+fn check(rig: &Killed, contents: &BTreeMap<PathBuf, Vec<u8>>, removing: bool) -> usize {
     let mut cut = 0;
     let mut pending = vec![PathBuf::from("tree")];
     while let Some(path) = pending.pop() {

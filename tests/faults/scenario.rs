@@ -3,8 +3,8 @@
 use rustix::fs::FileType;
 use unionfuse::types::{Caller, Kind, NewTime, RenameMode, SetAttr, Time};
 
-use crate::harness::{Answer, Bench, ROOT, USER, errno};
-use crate::layer::Layer;
+use crate::kit::bench::{Answer, Bench, ROOT, USER, errno};
+use crate::kit::layer::Layer;
 
 pub struct Scenario {
     pub name: &'static str,

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use unionfuse::types::NodeId;
 
-use super::harness::{Bench, ROOT, name};
+use crate::kit::bench::{Bench, ROOT, name};
 
 /// A thread has two megabytes of stack: 105 bytes for each.
 const DEPTH: usize = 20_000;
@@ -94,7 +94,7 @@ fn a_lower_directory() {
 
 #[test]
 fn a_directory_made_and_copied_up() {
-    let bench = super::harness::over(|lower| nest(&lower.root, 1500));
+    let bench = crate::kit::bench::over(|lower| nest(&lower.root, 1500));
     let last = descend(&bench, 1500);
     drop(bench.raw().mkdir(ROOT, last, name("new"), 0o755).unwrap());
     bench.rename("d", "d2").unwrap();
@@ -117,7 +117,7 @@ fn a_redirect() {
             path.as_bytes(),
             rustix::fs::XattrFlags::empty(),
         ) {
-            super::harness::skip(&format!("a redirect of {} bytes: {error}", path.len()));
+            crate::kit::bench::skip(&format!("a redirect of {} bytes: {error}", path.len()));
         }
         let mut at = OwnedFd::from(File::open(&bottom.root).unwrap());
         for _ in 0..levels {
@@ -137,7 +137,7 @@ fn a_redirect() {
 /// What a crash has left in the work directory, or hides in a removed directory, is removed however deep it is.
 #[test]
 fn a_work_directory_is_swept() {
-    let mut bench = super::harness::over(|lower| {
+    let mut bench = crate::kit::bench::over(|lower| {
         lower.file("f", "");
     });
     bench.close();

@@ -13,7 +13,7 @@ use unionfuse::config::{Durability, UnionConfig};
 use unionfuse::types::{Caller, Kind, Name, NodeId, RenameMode, SetAttr};
 
 use super::guard::Guard;
-use super::store::Watched;
+use crate::kit::watched::Watched;
 
 const SECRET: &str = "nobody may change this";
 const CALLER: Caller = Caller { uid: 0, gid: 0, pid: 0, umask: 0 };

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
 
-use super::store::Watch;
+use crate::kit::watched::Watch;
 
 /// Panics when a call names more than one component or a parent, when a file from outside the layers is opened, and when
 /// anything but a regular file or a directory is opened for more than its place: opening devices and FIFOs has effects.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use unionfuse::types::Kind;
 
-use super::harness::{self, Bench, errno};
 use super::{is_root, mark, prepared};
+use crate::kit::bench::{Bench, errno};
 
 const REDIRECT: &str = "trusted.overlay.redirect";
 
@@ -104,7 +104,7 @@ fn oversized_redirects() {
                 let path = top.path(dir);
                 let flags = rustix::fs::XattrFlags::empty();
                 if let Err(error) = rustix::fs::setxattr(&path, REDIRECT, value.as_bytes(), flags) {
-                    harness::skip(&format!("a value of {len} bytes: {error}"));
+                    crate::kit::bench::skip(&format!("a value of {len} bytes: {error}"));
                 }
             }
         });

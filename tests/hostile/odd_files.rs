@@ -4,8 +4,8 @@ use rustix::fs::{FileType, makedev};
 use rustix::io::Errno;
 use unionfuse::types::{Kind, SetAttr};
 
-use super::harness::{ROOT, USER, errno};
 use super::{SECRET, is_root, prepared};
+use crate::kit::bench::{ROOT, USER, errno};
 
 #[test]
 fn a_symlink_where_a_directory_is_expected_is_not_followed() {
@@ -109,7 +109,7 @@ fn a_hard_link_to_a_file_outside_is_copied_before_it_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let outside = dir.path().join("secret");
     std::fs::write(&outside, SECRET).unwrap();
-    let mut bench = super::harness::Bench::prepare_in(dir, |[top]: &[_; 1], _| {
+    let mut bench = crate::kit::bench::Bench::prepare_in(dir, |[top]: &[_; 1], _| {
         std::fs::hard_link(&outside, top.path("link")).unwrap();
         top.link("link2", "link");
     });
@@ -129,7 +129,7 @@ fn an_automatic_work_directory_is_not_taken_from_others() {
         return;
     }
     for planted in ["symlink", "directory of another user", "directory that others may write to"] {
-        let mut bench = super::harness::Bench::prepare(|[top]: &[_; 1], _| {
+        let mut bench = crate::kit::bench::Bench::prepare(|[top]: &[_; 1], _| {
             top.file("f", "lower");
         });
         let area = super::Layer { root: bench.dir().to_owned() };

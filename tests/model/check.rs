@@ -10,7 +10,7 @@ use super::script::{HELD, Held, Op};
 use super::seen::{difference, everything, expected, expected_all, fact};
 use super::stack::Stack;
 use super::tree::{Id, Tree};
-use crate::harness::{Bench, errno};
+use crate::kit::bench::{Bench, errno};
 
 type Checked = Result<(), TestCaseError>;
 

@@ -16,8 +16,8 @@ use super::script::{HELD, Op, concurrent_op};
 use super::seen::{Fact, Facts, difference, everything};
 use super::stack::stack;
 use super::{config, report};
-use crate::harness::Bench;
-use crate::store::{Fault, Faulty};
+use crate::kit::bench::Bench;
+use crate::kit::faulty::{Fault, Faulty};
 
 const THREADS: usize = 4;
 

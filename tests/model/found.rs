@@ -9,7 +9,7 @@ use super::check::Pair;
 use super::name::Name;
 use super::script::Op;
 use super::stack::{Item, Plan, Stack};
-use crate::harness::errno;
+use crate::kit::bench::errno;
 
 const FILE: Item = Item::File { byte: b'a', len: 0, mode: 0o644 };
 

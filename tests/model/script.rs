@@ -8,7 +8,7 @@ use unionfuse::types::{Attr, Kind, NewTime, NodeId, RenameMode, SetAttr, Time};
 use super::name::{Name, name};
 use super::seen::content;
 use super::tree::{File, Id, Tree};
-use crate::harness::{Answer, Bench, ROOT, done, errno, name as as_name};
+use crate::kit::bench::{Answer, Bench, ROOT, done, errno, name as as_name};
 
 /// One step. Files that are `Hold`, by number, are used by their node from then on, whatever happens to their names.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use unionfuse::types::{Attr, Kind, NodeId};
 
 use super::tree::{File, Id, Tree};
-use crate::harness::{Answer, Bench, errno};
+use crate::kit::bench::{Answer, Bench, errno};
 
 /// What users see of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn content(bench: &Bench, attr: &Attr) -> Answer<Vec<u8>> {
 
 /// The fact of a node, by whatever name.
 pub fn fact(bench: &Bench, attr: &Attr) -> Answer<Fact> {
-    let list = errno(bench.raw().list_xattr(crate::harness::ROOT, attr.node))?;
+    let list = errno(bench.raw().list_xattr(crate::kit::bench::ROOT, attr.node))?;
     let mut attributes = BTreeMap::new();
     for name in list.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
         let value = errno(bench.raw().get_xattr(attr.node, std::ffi::OsStr::from_bytes(name)))?;

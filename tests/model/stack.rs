@@ -15,8 +15,8 @@ use unionfuse::types::Kind;
 
 use super::name::{Name, name};
 use super::tree::{File, Id, ROOT, Tree};
-use crate::harness::Bench;
-use crate::layer::Layer;
+use crate::kit::bench::Bench;
+use crate::kit::layer::Layer;
 
 /// What a layer has under a name.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use unionfuse::types::{Kind, RenameMode};
 
 use super::name::Name;
 use super::script::may_have;
-use crate::harness::Answer;
+use crate::kit::bench::Answer;
 
 /// A file of the model. Files are never reused, so this is an identity.
 pub type Id = usize;

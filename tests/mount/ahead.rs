@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::alone::Alone;
-use crate::support::layer::{Layer, layer};
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::ours_or_skip;
 
 const DIRECTORIES: usize = 60;
 const FILES: usize = 12;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, IFlags, StatxFlags, XattrFlags};
 
-use crate::support::alone::Alone;
-use crate::support::layer::{Layer, layer};
-use crate::support::mode::announce;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::mode::announce;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::ours_or_skip;
 
 /// What `stat` answers with what the kernel remembers, and what it does when it has to ask.
 fn remembered_and_real(path: &Path) -> [String; 2] {

@@ -3,12 +3,12 @@
 
 use std::fs;
 
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::{Layer, layer};
-use crate::support::op::*;
-use crate::support::subject::ours_or_skip;
-use crate::support::tree::snapshot;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::ours_or_skip;
+use crate::kit::tree::snapshot;
 
 fn bottom() -> Layer {
     layer()

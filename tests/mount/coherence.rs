@@ -5,10 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use crate::support::alone::Alone;
-use crate::support::layer::layer;
-use crate::support::mapping::Mapping;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::mapping::Mapping;
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
 
 fn union() -> Option<Alone> {
     let lower = layer()

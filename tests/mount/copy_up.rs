@@ -2,11 +2,11 @@
 
 use rustix::fs::{FallocateFlags, FileType, OFlags};
 
-use crate::support::alone::Alone;
-use crate::support::case::{Case, case};
-use crate::support::layer::{Layer, layer};
-use crate::support::op::*;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::{Case, case};
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::ours_or_skip;
 
 /// Files with attributes worth losing, two directories down.
 fn rich() -> Layer {

@@ -1,7 +1,7 @@
 //! New names, most of all where something was deleted before.
 
 use super::scripts;
-use crate::support::op::*;
+use crate::kit::op::*;
 
 scripts! {
     files: [create("new", 0o640), put("d/new", "data"), put("m/new", "data"), put("o/hidden", "data"), put("ud/x", "data")];

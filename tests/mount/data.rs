@@ -9,14 +9,14 @@ use rustix::fs::{FallocateFlags, FlockOperation, SeekFrom};
 use rustix::io::Errno;
 
 use super::one_file;
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::mapping::Mapping;
-use crate::support::op::*;
-use crate::support::program::output_of;
-use crate::support::run::errno;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::mapping::Mapping;
+use crate::kit::op::*;
+use crate::kit::program::output_of;
+use crate::kit::recipe::layer;
+use crate::kit::run::errno;
+use crate::kit::subject::ours_or_skip;
 
 /// Where `lseek` says data and holes begin.
 fn map_of(path: &Path) -> Vec<String> {

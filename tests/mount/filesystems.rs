@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::mount::MountFlags;
 
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::{Layer, layer};
-use crate::support::mode::{Mode, skip, test_name};
-use crate::support::op::*;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::mode::{Mode, skip, test_name};
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::ours_or_skip;
 
 fn content(name: &str) -> Layer {
     layer()
@@ -92,7 +92,7 @@ fn numbers_stay_apart_and_stay_the_same() {
     assert_eq!(numbers(), before, "after copy-up");
     union.remount();
     assert_eq!(numbers(), before, "after a remount");
-    assert_eq!(crate::support::tree::snapshot(&root).readdir_lies, Vec::<String>::new());
+    assert_eq!(crate::kit::tree::snapshot(&root).readdir_lies, Vec::<String>::new());
     union.unmount();
 }
 

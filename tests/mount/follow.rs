@@ -6,11 +6,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::alone::Alone;
-use crate::support::layer::layer;
-use crate::support::mode::{skip, test_name};
-use crate::support::mount::daemons;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::mode::{skip, test_name};
+use crate::kit::mount::daemons;
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
 
 /// `SCHED_IDLE`, in the 41st field of `/proc/PID/stat`, which is the 39th after the name.
 const IDLE_CLASS: &str = "5";

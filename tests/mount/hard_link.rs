@@ -1,8 +1,8 @@
 //! Hard links: one file, however many names, over copy-up and remount.
 
-use crate::support::case::case;
-use crate::support::layer::{Layer, layer};
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
 
 fn linked() -> Layer {
     layer()

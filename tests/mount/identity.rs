@@ -5,10 +5,10 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use crate::support::alone::Alone;
-use crate::support::layer::layer;
-use crate::support::mode::Mode;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::mode::Mode;
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
 
 fn ino(path: impl AsRef<Path>) -> u64 {
     fs::symlink_metadata(path.as_ref()).unwrap_or_else(|e| panic!("{}: {e}", path.as_ref().display())).ino()
@@ -155,7 +155,7 @@ fn readdir_numbers_after_copy_up_under_a_listing() {
         fs::write(root.join(name), "changed").unwrap();
     }
     fs::rename(root.join("d"), root.join("m/d")).unwrap();
-    let tree = crate::support::tree::snapshot(&root);
+    let tree = crate::kit::tree::snapshot(&root);
     assert_eq!(tree.readdir_lies, Vec::<String>::new());
     assert_eq!(tree.paths(), ["a", "b", "f", "m/", "m/1", "m/2", "m/d/", "m/d/x", "p", "s"]);
     union.unmount();
@@ -165,10 +165,10 @@ fn readdir_numbers_after_copy_up_under_a_listing() {
 fn dot_dot_is_the_parent_also_after_a_move() {
     let Some(union) = union() else { return };
     let root = union.root().to_owned();
-    assert_eq!(crate::support::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "before");
+    assert_eq!(crate::kit::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "before");
     fs::rename(root.join("d"), root.join("m/d")).unwrap();
     fs::create_dir(root.join("n")).unwrap();
     fs::rename(root.join("m"), root.join("n/m")).unwrap();
-    assert_eq!(crate::support::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "after");
+    assert_eq!(crate::kit::tree::snapshot(&root).dotdot_lies, Vec::<String>::new(), "after");
     union.unmount();
 }

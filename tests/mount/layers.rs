@@ -1,8 +1,8 @@
 //! Stacks of every height, with whiteouts and opaque directories in their middle.
 
-use crate::support::case::{Case, case};
-use crate::support::layer::{Layer, layer};
-use crate::support::op::*;
+use crate::kit::case::{Case, case};
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
 
 #[test]
 fn one_layer() {

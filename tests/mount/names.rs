@@ -1,10 +1,10 @@
 //! Names and paths at the limits.
 
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
 
 #[test]
 fn names_of_255_bytes() {

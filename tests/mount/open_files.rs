@@ -3,9 +3,9 @@
 use rustix::fs::{OFlags, SeekFrom};
 
 use super::one_file;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 const RW: OFlags = OFlags::RDWR;
 

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Barrier;
 
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
-use crate::support::run::errno;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
+use crate::kit::run::errno;
+use crate::kit::subject::ours_or_skip;
 
 const THREADS: usize = 8;
 
@@ -106,7 +106,7 @@ fn busy(thread: usize) -> std::io::Result<()> {
 #[test]
 fn threads_in_their_own_directories_leave_what_one_would() {
     let fill = |from: usize, to: usize| {
-        let each = move |layer: crate::support::layer::Layer, thread: usize| {
+        let each = move |layer: crate::kit::recipe::Layer, thread: usize| {
             (from..to).fold(layer, |layer, i| layer.file(&format!("t{thread}/sub/f{i}"), format!("{i}")))
         };
         (0..THREADS).fold(layer().file("shared/f", ""), each)

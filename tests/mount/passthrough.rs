@@ -8,16 +8,16 @@ use std::process::Command;
 
 use rustix::fs::OFlags;
 
-use crate::support::alone::Alone;
-use crate::support::layer::{Layer, layer};
-use crate::support::mapping::Mapping;
-use crate::support::mode::{Mode, skip, test_name};
-use crate::support::mount::daemons;
-use crate::support::op::*;
-use crate::support::program::output_of;
-use crate::support::run::run_script;
-use crate::support::subject::{Stack, ours_or_skip};
-use crate::support::trace::Trace;
+use crate::kit::alone::Alone;
+use crate::kit::mapping::Mapping;
+use crate::kit::mode::{Mode, skip, test_name};
+use crate::kit::mount::daemons;
+use crate::kit::op::*;
+use crate::kit::program::output_of;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::run::run_script;
+use crate::kit::subject::{Stack, ours_or_skip};
+use crate::kit::trace::Trace;
 
 const USER: u32 = 1000;
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::RenameFlags;
 
 use super::every_kind;
-use crate::support::case::Case;
-use crate::support::layer::layer;
-use crate::support::mode::Mode;
-use crate::support::op::*;
+use crate::kit::case::Case;
+use crate::kit::mode::Mode;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 const NAMES: &[&str] = &[
     "f",

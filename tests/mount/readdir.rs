@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::support::alone::Alone;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::mode::{skip, test_name};
-use crate::support::op::*;
-use crate::support::subject::ours_or_skip;
+use crate::kit::alone::Alone;
+use crate::kit::case::case;
+use crate::kit::mode::{skip, test_name};
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
 
 /// How often each name is listed.
 fn tally(dir: &Path) -> BTreeMap<String, usize> {
@@ -142,7 +142,7 @@ fn positions_survive_seeking() {
 #[test]
 fn a_removed_directory_that_is_still_open_is_empty() {
     let look = call("rmdir an open directory, list it, create in it", || {
-        let io = crate::support::run::errno;
+        let io = crate::kit::run::errno;
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY;
         let fd = rustix::fs::open("e", flags, rustix::fs::Mode::empty())?;
         fs::remove_dir("e").map_err(io)?;

@@ -1,9 +1,9 @@
 //! Deletions, and what they hide.
 
 use super::scripts;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 scripts! {
     unlink_lower: [unlink("f"), stat("f"), list("")];

@@ -1,9 +1,9 @@
 //! Renames of directories: pure, merged, opaque, over everything, and what is under them afterwards.
 
 use super::scripts;
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 scripts! {
     lower_over_nothing: [rename("d", "new"), list("new"), read("new/sub/y"), list("d")];

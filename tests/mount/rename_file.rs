@@ -1,7 +1,7 @@
 //! Renames of files: every kind of source over every kind of target.
 
 use super::scripts;
-use crate::support::op::*;
+use crate::kit::op::*;
 
 scripts! {
     lower_over_nothing: [rename("f", "new"), read("new"), read("f")];

@@ -2,9 +2,9 @@
 
 use rustix::fs::OFlags;
 
-use crate::support::case::{Case, case};
-use crate::support::layer::{Layer, layer};
-use crate::support::op::*;
+use crate::kit::case::{Case, case};
+use crate::kit::op::*;
+use crate::kit::recipe::{Layer, layer};
 
 const USER: u32 = 1000;
 

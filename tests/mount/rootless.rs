@@ -1,13 +1,13 @@
 //! What an unprivileged daemon writes, read by the kernel's overlayfs of a user namespace (`userxattr`).
 
-use crate::support::alone::Alone;
-use crate::support::kernel::Kernel;
-use crate::support::layer::layer;
-use crate::support::mode::{Mode, skip, test_name};
-use crate::support::op::*;
-use crate::support::run::run_script;
-use crate::support::subject::{Subject, ours_or_skip};
-use crate::support::tree::{Comparison, snapshot};
+use crate::kit::alone::Alone;
+use crate::kit::kernel::Kernel;
+use crate::kit::mode::{Mode, skip, test_name};
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
+use crate::kit::run::run_script;
+use crate::kit::subject::{Subject, ours_or_skip};
+use crate::kit::tree::{Comparison, snapshot};
 
 /// No directory renames and no hard links: with `userxattr` the kernel has neither redirects nor an index.
 #[test]

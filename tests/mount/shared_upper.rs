@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::alone::Alone;
-use crate::support::layer::{Layer, layer};
-use crate::support::mode::{Mode, skip, test_name};
-use crate::support::mount::Mount;
-use crate::support::ours::Ours;
-use crate::support::subject::{Stack, Subject, ours_or_skip};
+use crate::kit::alone::Alone;
+use crate::kit::mode::{Mode, skip, test_name};
+use crate::kit::mount::Mount;
+use crate::kit::ours::Ours;
+use crate::kit::recipe::{Layer, layer};
+use crate::kit::subject::{Stack, Subject, ours_or_skip};
 
 fn lower() -> Layer {
     layer().file("f", "old").file("d/x", "x").symlink("f", "s")

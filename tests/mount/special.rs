@@ -2,9 +2,9 @@
 
 use rustix::fs::FileType;
 
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 #[test]
 fn fifos_and_sockets() {
@@ -70,8 +70,8 @@ fn a_user_cannot_make_a_whiteout_look_like_a_file() {
 fn a_fifo_carries_data() {
     let talk = call("write into and read from the fifo", || {
         let writer = std::thread::spawn(|| std::fs::write("p", "through the fifo"));
-        let heard = std::fs::read_to_string("p").map_err(crate::support::run::errno)?;
-        writer.join().expect("the writer ends").map_err(crate::support::run::errno)?;
+        let heard = std::fs::read_to_string("p").map_err(crate::kit::run::errno)?;
+        writer.join().expect("the writer ends").map_err(crate::kit::run::errno)?;
         Ok(heard)
     });
     // The writer's thread is born in the script's thread and shares its working directory.
@@ -86,7 +86,7 @@ fn a_fifo_carries_data() {
 fn a_socket_can_be_bound_and_reached() {
     let bind = call("bind, connect, talk", || {
         use std::io::{Read, Write};
-        let io = crate::support::run::errno;
+        let io = crate::kit::run::errno;
         let listener = std::os::unix::net::UnixListener::bind("sock").map_err(io)?;
         let mut client = std::os::unix::net::UnixStream::connect("sock").map_err(io)?;
         let (mut server, _) = listener.accept().map_err(io)?;

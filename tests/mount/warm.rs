@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::support::alone::Alone;
-use crate::support::layer::layer;
-use crate::support::mode::{Mode, skip, test_name};
-use crate::support::subject::ours_or_skip;
-use crate::support::trace::Trace;
+use crate::kit::alone::Alone;
+use crate::kit::mode::{Mode, skip, test_name};
+use crate::kit::recipe::layer;
+use crate::kit::subject::ours_or_skip;
+use crate::kit::trace::Trace;
 
 /// What `tar` does: list every directory, stat every entry, read every file and symlink, and look at each once more afterwards
 /// ("file changed as we read it").

@@ -1,8 +1,8 @@
 //! Extended attributes and what of ours must stay hidden among them.
 
-use crate::support::case::case;
-use crate::support::layer::layer;
-use crate::support::op::*;
+use crate::kit::case::case;
+use crate::kit::op::*;
+use crate::kit::recipe::layer;
 
 #[test]
 fn user_attributes() {

@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{Resource, Rlimit};
 
-use super::rig::{Rig, file, many_files, walk};
+use super::rig::{Observed, file, many_files, walk};
 use super::{amount, can_run, report};
-use crate::support::mode::{skip, test_name};
+use crate::kit::mode::{skip, test_name};
 
 const LIMIT: u32 = 256;
 
@@ -35,7 +35,7 @@ fn ten_thousand_open_files_with_256_descriptors() {
     if !can_run() || !may_hold(open) {
         return;
     }
-    let rig = Rig::new(Some(LIMIT), |lower| many_files(lower, files));
+    let rig = Observed::new(Some(LIMIT), |lower| many_files(lower, files));
     assert_eq!(walk(rig.root()), files);
     let step = files / open;
     let mut held: Vec<File> =
@@ -66,7 +66,7 @@ fn removed_but_open_files_with_256_descriptors() {
         return;
     }
     // Half of them are the lower's, the others new.
-    let rig = Rig::new(Some(LIMIT), |lower| many_files(lower, count / 2));
+    let rig = Observed::new(Some(LIMIT), |lower| many_files(lower, count / 2));
     let paths: Vec<_> = (0..count / 2)
         .map(|n| rig.root().join(file(n)))
         .chain((count / 2..count).map(|n| rig.root().join(format!("new{n}"))))
@@ -87,7 +87,7 @@ fn removed_but_open_files_with_256_descriptors() {
         assert_eq!((meta.nlink(), meta.len()), (0, n.to_string().len() as u64 + 8), "file {n}");
         assert_eq!(text(held), format!("{n}, still\0"));
     }
-    let (descriptors, parked) = (rig.descriptors(), rig.work());
+    let (descriptors, parked) = (rig.descriptors(), rig.in_work());
     assert!(descriptors <= LIMIT as usize);
     report(&format!(
         "{count} files, {descriptors} descriptors in the daemon, {parked} in the work directory"
@@ -95,7 +95,7 @@ fn removed_but_open_files_with_256_descriptors() {
     drop(held);
     // One whiteout that others are linked to may stay.
     rig.await_that("removed files are given back when they are closed", |rig| {
-        rig.work() <= 2 && rig.descriptors() <= LIMIT as usize / 2
+        rig.in_work() <= 2 && rig.descriptors() <= LIMIT as usize / 2
     });
     rig.finish();
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::rig::{Rig, file, many_files, walk};
+use super::rig::{Observed, file, many_files, walk};
 use super::{amount, can_run, report};
 
 /// The budget of a live node, without its name, which the daemon keeps as `Arc<OsStr>`: two counters and the bytes.
@@ -20,7 +20,7 @@ fn a_known_file_costs_little_and_is_given_back() {
         return;
     }
     let files = amount(50_000, 100_000);
-    let rig = Rig::new(None, |lower| {
+    let rig = Observed::new(None, |lower| {
         many_files(&lower.join("many"), files);
         many_files(&lower.join("few"), 5000);
     });
@@ -63,7 +63,7 @@ fn making_and_removing_files_leaves_nothing() {
         return;
     }
     let files = amount(10_000, 100_000);
-    let rig = Rig::new(None, |lower| many_files(lower, 100));
+    let rig = Observed::new(None, |lower| many_files(lower, 100));
     let dir = rig.root().join("d0000");
     churn(&dir, 0..2000);
     let (descriptors, memory) = (rig.descriptors(), rig.memory());

@@ -1,46 +1,40 @@
 //! A mount whose daemon is looked at from outside.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::area::Area;
-use crate::support::mount::{Backing, Mount, adopt_daemons, daemons};
-use crate::support::ours::command;
-use crate::support::subject::{Stack, fresh_stack};
-use crate::support::watchdog::Watchdog;
+use crate::kit::mount::{Backing, Mount, adopt_daemons, daemons};
+use crate::kit::ours::command;
+use crate::kit::rig::Rig;
 
-pub struct Rig {
-    mount: Mount,
-    pub stack: Stack,
-    _watchdog: Watchdog,
-    _area: Area,
+pub struct Observed(Rig);
+
+impl Deref for Observed {
+    type Target = Rig;
+
+    fn deref(&self) -> &Rig {
+        &self.0
+    }
 }
 
-impl Rig {
+impl Observed {
     /// Mounts over one lower, filled by `fill`; the daemon may open as many descriptors as `limit` says.
-    pub fn new(limit: Option<u32>, fill: impl FnOnce(&Path)) -> Rig {
-        let area = Area::new();
-        let lower = area.dir("lower");
-        fill(&lower);
-        let stack = fresh_stack(&area.dir("union"), &[lower]);
-        let watchdog = Watchdog::over(area.path());
-        adopt_daemons();
-        let plain = command(&stack);
+    pub fn new(limit: Option<u32>, fill: impl FnOnce(&Path)) -> Self {
         // The daemon raises its soft limit to the hard one, so both are set.
         let limit = limit.map(|limit| format!("--nofile={limit}:{limit}"));
-        let mut limited = Command::new("prlimit");
-        limited.args(limit).arg(plain.get_program()).args(plain.get_args());
-        for (name, value) in plain.get_envs() {
-            limited.env(name, value.unwrap());
-        }
-        assert!(limited.status().unwrap().success(), "{limited:?}");
-        let mount = Mount::new(&stack.point, Backing::Daemon);
-        Rig { mount, stack, _watchdog: watchdog, _area: area }
-    }
-
-    pub fn root(&self) -> &Path {
-        self.mount.root()
+        Self(Rig::new(fill, |stack| {
+            adopt_daemons();
+            let plain = command(stack);
+            let mut limited = Command::new("prlimit");
+            limited.args(limit).arg(plain.get_program()).args(plain.get_args());
+            for (name, value) in plain.get_envs() {
+                limited.env(name, value.unwrap());
+            }
+            assert!(limited.status().unwrap().success(), "{limited:?}");
+            Mount::new(&stack.point, Backing::Daemon)
+        }))
     }
 
     fn proc(&self, what: &str) -> PathBuf {
@@ -62,7 +56,7 @@ impl Rig {
     }
 
     /// Waits until `is_so`; what the kernel tells the daemon to forget comes after the answer to whoever caused it.
-    pub fn await_that(&self, what: &str, is_so: impl Fn(&Rig) -> bool) {
+    pub fn await_that(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !is_so(self) {
             assert!(start.elapsed() < Duration::from_secs(20), "not yet: {what}");
@@ -70,14 +64,13 @@ impl Rig {
         }
     }
 
-    /// What lies in the work directory.
-    pub fn work(&self) -> usize {
-        let work = self.stack.upper.as_ref().unwrap().1.join("work");
-        std::fs::read_dir(work).unwrap().count()
+    /// How much lies in the work directory.
+    pub fn in_work(&self) -> usize {
+        std::fs::read_dir(self.work()).unwrap().count()
     }
 
-    pub fn finish(self) {
-        self.mount.unmount();
+    pub fn finish(mut self) {
+        self.0.unmount();
     }
 }
 

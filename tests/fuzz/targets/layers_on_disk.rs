@@ -4,8 +4,12 @@
 mod engine;
 #[path = "../../hostile/guard.rs"]
 mod guard;
-#[path = "../../hostile/store.rs"]
-mod store;
+#[path = "../../kit/watched.rs"]
+mod watched;
+
+mod kit {
+    pub(crate) use super::watched;
+}
 
 use std::sync::LazyLock;
 

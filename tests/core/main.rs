@@ -1,3 +1,7 @@
+//! Engine tests: unions of temporary directories, no mount. One file per operation.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 mod attr;
 mod aufs;
 mod concurrency;
@@ -7,13 +11,13 @@ mod create;
 mod descriptors;
 mod file;
 mod flags;
-#[allow(dead_code, reason = "shared with the fault tests")]
-mod harness;
 mod identity;
 mod idmap;
 mod index;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod lacking;
-mod layer;
 mod link;
 mod lookup;
 mod modes;
@@ -35,7 +39,3 @@ mod whiteout;
 mod workdir;
 mod writeback;
 mod xattr;
-
-#[path = "../faults/store.rs"]
-#[allow(dead_code, reason = "shared with the fault tests")]
-mod store;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::area::Area;
-use super::layer::Layer;
 use super::mount::Mount;
+use super::recipe::Layer;
 use super::subject::{Stack, Subject, fresh_stack};
 use super::watchdog::Watchdog;
 

@@ -1,4 +1,12 @@
+//! The daemon is killed at random moments under real programs; the next mount must show what the programs were promised.
+//! `UNIONFUSE_SOAK=1` kills it more often.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 mod git;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod rig;
 mod signals;
 mod sqlite;
@@ -6,7 +14,7 @@ mod untar;
 
 use std::process::{Command, Stdio};
 
-use crate::support::mode::{Mode, announce, skip, test_name};
+use crate::kit::mode::{Mode, announce, skip, test_name};
 
 /// How often the daemon is killed.
 fn rounds(few: u32, many: u32) -> u32 {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::layer::Layer;
 use super::op::{Op, Outcome};
+use super::recipe::Layer;
 use super::run::{Transcript, run_script};
 use super::subject::{Stack, Subject, fresh_stack, subjects};
 use super::tree::{Comparison, Tree, snapshot};

@@ -1,8 +1,15 @@
+//! What the daemon takes of the machine: descriptors and memory, at much use and over time. `UNIONFUSE_SOAK=1` uses more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 mod descriptors;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod memory;
 mod rig;
 
-use crate::support::mode::{Mode, announce, skip, test_name};
+use crate::kit::mode::{Mode, announce, skip, test_name};
 
 /// How much of something.
 fn amount(few: usize, many: usize) -> usize {

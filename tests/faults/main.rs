@@ -1,3 +1,12 @@
+//! Faults: each operation is stopped before, and failed at, every single call it makes on a layer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
+mod scenario;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,9 +17,9 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 use unionfuse::types::Kind;
 
-use crate::harness::{Answer, Bench};
-use crate::scenario::{self, Scenario};
-use crate::store::{Calls, Fault, Faulty};
+use crate::kit::bench::{Answer, Bench};
+use crate::kit::faulty::{Calls, Fault, Faulty};
+use crate::scenario::Scenario;
 
 /// What users see of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,14 @@
+//! The model: random scripts on random stacks of layers, on the engine and on a tree in memory. `PROPTEST_CASES=10000` runs
+//! more of them, `PROPTEST_RNG_SEED=7` others.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 mod check;
 mod concurrent;
 mod found;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod name;
 mod script;
 mod seen;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::area::Area;
-use super::layer::Layer;
 use super::mode::{Mode, skip, test_name};
 use super::op::{Op, show};
+use super::recipe::Layer;
 use super::round::{Caches, Round};
 use super::subject::subjects;
 use super::tree::{fingerprint, snapshot};

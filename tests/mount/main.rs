@@ -1,3 +1,7 @@
+//! Mount tests: the same scripts on our mount and on the kernel's overlayfs over the same layers, complete trees compared.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
+
 mod ahead;
 mod attributes;
 mod aufs;
@@ -9,6 +13,9 @@ mod filesystems;
 mod follow;
 mod hard_link;
 mod identity;
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod layers;
 mod names;
 mod open_files;
@@ -26,9 +33,9 @@ mod special;
 mod warm;
 mod xattr;
 
-use crate::support::case::{Case, case};
-use crate::support::layer::{Layer, layer};
-use crate::support::op::Op;
+use crate::kit::case::{Case, case};
+use crate::kit::op::Op;
+use crate::kit::recipe::{Layer, layer};
 
 /// A stack with one of everything a name can be, for scripts of names:
 ///
@@ -100,7 +107,7 @@ fn one_file() -> Layer {
 /// One test for each named script on the stack of `every_kind`.
 macro_rules! scripts {
     ($($name:ident: [$($step:expr),* $(,)?];)*) => {
-        $(#[test] fn $name() { $crate::cases::on_every_kind([$($step),*]); })*
+        $(#[test] fn $name() { $crate::on_every_kind([$($step),*]); })*
     };
 }
 use scripts;

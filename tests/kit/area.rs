@@ -6,8 +6,8 @@ use std::process::Command;
 
 use rustix::mount::UnmountFlags;
 
-use super::layer::Layer;
 use super::mode::Mode;
+use super::recipe::Layer;
 
 /// A fresh directory, on a filesystem of its own when `UNIONFUSE_TEST_FS` names one (`ext4`, `xfs`, `btrfs`, `tmpfs`);
 /// everything mounted under it is gone when it is dropped.

@@ -2,40 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
-#[path = "hostile/any_bytes.rs"]
 mod any_bytes;
-#[path = "hostile/aufs_names.rs"]
 mod aufs_names;
-#[path = "hostile/deep.rs"]
 mod deep;
-#[path = "hostile/engine.rs"]
 mod engine;
-#[path = "hostile/guard.rs"]
 mod guard;
-#[path = "core/harness.rs"]
-#[allow(dead_code, reason = "shared with the engine tests")]
-mod harness;
-#[path = "core/layer.rs"]
-#[allow(dead_code, reason = "shared with the engine tests")]
-mod layer;
-#[path = "hostile/marks.rs"]
+#[path = "../kit/mod.rs"]
+#[allow(dead_code, reason = "each suite needs a part of the kit")]
+mod kit;
 mod marks;
-#[path = "hostile/mounted.rs"]
 mod mounted;
-#[path = "hostile/odd_files.rs"]
 mod odd_files;
-#[path = "hostile/properties.rs"]
 mod properties;
-#[path = "hostile/store.rs"]
-mod store;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use guard::Guard;
-use harness::Bench;
-use layer::Layer;
-use store::Watched;
+use kit::bench::Bench;
+use kit::layer::Layer;
+use kit::watched::Watched;
 
 const SECRET: &str = "nobody may read or change this";
 
@@ -86,6 +72,6 @@ fn is_root(name: &str) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    harness::skip(&format!("{name} needs root"));
+    kit::bench::skip(&format!("{name} needs root"));
     false
 }
