@@ -9,5 +9,6 @@ pub mod marks;
 pub mod namespace;
 pub mod nlink;
 pub mod origin;
+pub mod recorded;
 pub mod redirect;
 pub mod resolve;

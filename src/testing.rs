@@ -3,7 +3,7 @@
 #[cfg(feature = "cli")]
 pub use crate::cli::{Command, command, parse, parse_layers};
 pub use crate::format::namespace::MarkNamespace;
-pub use crate::format::{aufs, origin};
+pub use crate::format::{aufs, origin, recorded};
 pub use crate::layer::fd_cache::release_all;
 pub use crate::layer::mode_record::ModeRecord;
 pub use crate::layer::store::{Disk, Store};

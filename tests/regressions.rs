@@ -230,7 +230,7 @@ fn what_belongs_to_nobody_is_not_the_user_nobodys() {
     let foreign = area.path("lower/foreign");
     fs::write(&foreign, "secret").unwrap();
     chmod(&foreign, 0o600);
-    std::os::unix::fs::chown(&foreign, Some(5), Some(5)).unwrap();
+    std::os::unix::fs::chown(&foreign, Some(200_000), Some(200_000)).unwrap();
     chmod(&area.path("upper"), 0o755);
     area.mount_with("allow_other,uidmapping=0:100000:65536,gidmapping=0:100000:65536");
     let mnt = area.path("mnt");

@@ -66,8 +66,11 @@ Mount options:
   volatile             never sync; after a crash the upper must be thrown away
 
  Owners:
-  uidmapping=C:H:S[:C:H:S…]  show the S ids stored from H on as C and up
-  gidmapping=C:H:S[:C:H:S…]
+  uidmapping=A:B:N[:A:B:N…]
+                       show the N ids stored from A on as B and up, as
+                       fuse-overlayfs does; other ids between B and B+N are
+                       shown as they are, all further ones are nobody's
+  gidmapping=A:B:N[:A:B:N…]
   squash_to_root, squash_to_uid=N, squash_to_gid=N
                        show every file as owned by this user or group
 

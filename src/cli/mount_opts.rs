@@ -291,7 +291,7 @@ fn path(option: RawOption<'_>) -> Result<PathBuf, UsageError> {
 
 fn ranges(option: RawOption<'_>) -> Result<IdRanges, UsageError> {
     IdRanges::parse(option.value.unwrap_or_default())
-        .map_err(|e| bad(option, format_args!("{e}; expected CONTAINER:HOST:SIZE[:CONTAINER:HOST:SIZE…]")))
+        .map_err(|e| bad(option, format_args!("{e}; expected STORED:SHOWN:COUNT[:STORED:SHOWN:COUNT…]")))
 }
 
 fn id(option: RawOption<'_>) -> Result<u32, UsageError> {

@@ -94,7 +94,7 @@ mod tests {
 
     fn map() -> IdMap {
         let ranges = |value: &[u8]| Some(IdRanges::parse(value).unwrap());
-        IdMap { uids: ranges(b"0:100000:10"), gids: ranges(b"0:200000:10"), ..IdMap::default() }
+        IdMap { uids: ranges(b"100000:0:10"), gids: ranges(b"200000:0:10"), ..IdMap::default() }
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn who_is_nobody_in_the_union_is_left_out_and_cannot_be_stored() {
-        let stored = acl(&[(1, 6, NO_ID), (USER, 7, 5), (GROUP, 7, 100_001), (0x20, 0, NO_ID)]);
+        let stored = acl(&[(1, 6, NO_ID), (USER, 7, 50), (GROUP, 7, 100_001), (0x20, 0, NO_ID)]);
         assert_eq!(to_union(&map(), stored), acl(&[(1, 6, NO_ID), (0x20, 0, NO_ID)]));
         assert_eq!(to_layer(&map(), &acl(&[(USER, 7, 10)])), Err(Unmapped));
         assert_eq!(to_layer(&map(), &acl(&[(GROUP, 7, NO_ID)])), Err(Unmapped));

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_root_is_mapped() {
-        let map = map(b"0:100000:10:2000:3000:5");
+        let map = map(b"100000:0:10:3000:2000:5");
         for (stored, shown) in [
             (value(3, Some(100_000)), value(2, None)),
             (value(3, Some(100_003)), value(3, Some(3))),
@@ -83,9 +83,18 @@ mod tests {
         }
     }
 
+    /// As Podman has it: stored for the container's root, and shown for whom that is on the host.
+    #[test]
+    fn those_of_a_containers_root_are_for_his_namespace() {
+        let map = map(b"0:100000:65536");
+        assert_eq!(to_union(&map, value(2, None)), Some(value(3, Some(100_000))));
+        assert_eq!(to_layer(&map, &value(3, Some(100_000))), Some(value(2, None)));
+        assert_eq!(to_union(&map, value(3, Some(100_000))), Some(value(3, Some(100_000))), "mapped already");
+    }
+
     #[test]
     fn who_is_for_another_root_has_none_of_it() {
-        let map = map(b"0:100000:10");
+        let map = map(b"100000:2000:10");
         assert_eq!(to_union(&map, value(2, None)), None, "for the root of the machine");
         assert_eq!(to_union(&map, value(3, Some(77))), None);
         assert_eq!(to_layer(&map, &value(3, Some(10))), None);

@@ -25,7 +25,7 @@ pub enum IdMapError {
     #[error("'{0}' is not an id")]
     NotANumber(String),
     /// The fields do not come in threes.
-    #[error("ranges are CONTAINER:HOST:SIZE, in threes")]
+    #[error("ranges are STORED:SHOWN:COUNT, in threes")]
     Incomplete,
     /// A range of no ids, or one that runs past the last id.
     #[error("range {0}:{1}:{2} is empty or runs past the last id")]
@@ -58,7 +58,8 @@ impl Range {
 pub struct IdRanges(Vec<Range>);
 
 impl IdRanges {
-    /// Reads `[:]C:H:S[:C:H:S…]`: `S` ids shown from `C` on are stored from `H` on. Podman writes the leading colon.
+    /// Reads `[:]A:B:N[:A:B:N…]`: `N` ids stored from `A` on are shown from `B` on, as fuse-overlayfs reads it. For Podman, `A` is the
+    /// id in the container, with which layers are stored, and `B` that on the host; it writes the leading colon.
     ///
     /// # Errors
     /// See [`IdMapError`]; an empty list is [`IdMapError::Incomplete`].
@@ -70,21 +71,25 @@ impl IdRanges {
             return Err(IdMapError::Incomplete);
         }
         let mut ranges = Vec::with_capacity(triples.len());
-        for &[shown, layer, len] in triples {
+        for &[layer, shown, len] in triples {
             let range = Range { shown, layer, len };
             if len == 0 || shown.checked_add(len).is_none() || layer.checked_add(len).is_none() {
-                return Err(IdMapError::BadSize(shown, layer, len));
+                return Err(IdMapError::BadSize(layer, shown, len));
             }
             if ranges.iter().any(|other| range.overlaps(other)) {
-                return Err(IdMapError::Overlap(shown, layer, len));
+                return Err(IdMapError::Overlap(layer, shown, len));
             }
             ranges.push(range);
         }
         Ok(Self(ranges))
     }
 
+    /// What is mapped already stays: rootful Podman gives lowerdirs that are idmapped mounts, and the ranges, too.
     fn to_union(&self, id: u32) -> u32 {
-        self.0.iter().find_map(|range| shift(id, range.layer, range.shown, range.len)).unwrap_or(NO_ID)
+        let mapped = self.0.iter().find_map(|range| shift(id, range.layer, range.shown, range.len));
+        let is_mapped =
+            || self.0.iter().any(|range| shift(id, range.shown, range.layer, range.len).is_some());
+        mapped.unwrap_or_else(|| if is_mapped() { id } else { NO_ID })
     }
 
     fn to_layer(&self, id: u32) -> LayerId {
@@ -213,7 +218,7 @@ mod tests {
 
     #[test]
     fn stored_ids_are_shown_and_back() {
-        let map = ranges(":0:1000:1:1:100000:65536");
+        let map = ranges(":1000:0:1:100000:1:65536");
         assert!(!map.is_identity());
         for (stored, shown) in [(1000, 0), (100_000, 1), (165_535, 65_536)] {
             assert_eq!(map.uid_to_union(stored), shown);
@@ -224,16 +229,30 @@ mod tests {
 
     #[test]
     fn ids_outside_every_range() {
-        let map = ranges("0:1000:1:1:100000:65536");
-        for stored in [0, 999, 1001, 99_999, 165_536] {
+        let map = ranges("1000:0:1:100000:1:600");
+        for stored in [999, 1001, 99_999, 100_600] {
             assert_eq!(map.uid_to_union(stored), NO_ID);
         }
-        assert_eq!(map.uid_to_layer(65_537), LayerId::Unmapped);
+        assert_eq!(map.uid_to_layer(601), LayerId::Unmapped);
+    }
+
+    #[test]
+    fn what_is_mapped_already_is_shown_as_it_is() {
+        let map = ranges("0:100000:1000");
+        assert_eq!(
+            [0, 999, 100_000, 100_999].map(|id| map.uid_to_union(id)),
+            [100_000, 100_999, 100_000, 100_999]
+        );
+        assert_eq!([1000, 99_999, 101_000].map(|id| map.uid_to_union(id)), [NO_ID; 3]);
+        assert_eq!(map.uid_to_layer(100_005), LayerId::Id(5));
+        // Where both could be meant, it is not mapped yet.
+        let both = ranges("0:500:1000");
+        assert_eq!((both.uid_to_union(600), both.uid_to_union(1200)), (1100, 1200));
     }
 
     #[test]
     fn squashing_wins_over_ranges_and_is_per_kind() {
-        let map = IdMap { squash_uid: Some(0), ..ranges("0:1000:1") };
+        let map = IdMap { squash_uid: Some(0), ..ranges("1000:0:1") };
         assert!(!map.is_identity());
         assert_eq!(map.uid_to_union(1000), 0);
         assert_eq!(map.uid_to_union(77), 0);

@@ -14,7 +14,7 @@ use crate::kit::layer::Layer;
 /// Runs the ignored test `body` of this file with 128 descriptors, in a process of its own.
 #[test]
 fn a_hundred_and_twenty_eight_are_enough() {
-    in_a_process_of_its_own("cases::descriptors::body");
+    in_a_process_of_its_own("descriptors::body");
 }
 
 fn in_a_process_of_its_own(name: &str) {
@@ -68,7 +68,7 @@ fn body() {
 /// Runs the ignored test `directories` with 128 descriptors, as above.
 #[test]
 fn removed_directories_need_none_each() {
-    in_a_process_of_its_own("cases::descriptors::directories");
+    in_a_process_of_its_own("descriptors::directories");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::kit::layer::Layer;
 
 /// 0 is stored as 1000; 1 to 999 as 100001 to 100999.
 fn mapped() -> IdMap {
-    let ranges = IdRanges::parse(b"0:1000:1:1:100001:999").unwrap();
+    let ranges = IdRanges::parse(b"1000:0:1:100001:1:999").unwrap();
     IdMap { uids: Some(ranges.clone()), gids: Some(ranges), ..IdMap::default() }
 }
 
@@ -19,7 +19,7 @@ fn with(id_map: IdMap) -> Bench {
     union_with(
         |[lower]: &[Layer; 1], _| {
             lower.file("d/f", "text").owner("d/f", 100_007, 1000).owner("d", 1000, 1000);
-            lower.file("d/foreign", "").owner("d/foreign", 5, 6);
+            lower.file("d/foreign", "").owner("d/foreign", 2000, 3000);
         },
         |config| config.id_map = id_map,
     )
@@ -50,7 +50,21 @@ fn copy_up_keeps_what_is_stored() {
     assert_eq!(stored(&bench, "d/f"), (100_007, 1000));
     assert_eq!(stored(&bench, "d"), (1000, 1000));
     bench.chmod("d/foreign", 0o600).unwrap();
-    assert_eq!(stored(&bench, "d/foreign"), (5, 6));
+    assert_eq!(stored(&bench, "d/foreign"), (2000, 3000));
+}
+
+/// Lowerdirs that are idmapped mounts, with the ranges beside them (rootful Podman).
+#[test]
+fn what_is_mapped_already_stays_as_it_came() {
+    let bench = union_with(
+        |[lower]: &[Layer; 1], _| {
+            lower.file("f", "").owner("f", 7, 8);
+        },
+        |config| config.id_map = mapped(),
+    );
+    assert_eq!(owner(&bench, "f"), (7, 8));
+    bench.chmod("f", 0o600).unwrap();
+    assert_eq!((owner(&bench, "f"), stored(&bench, "f")), ((7, 8), (7, 8)));
 }
 
 #[test]
@@ -172,13 +186,15 @@ fn acls_and_capabilities_name_users_as_owners_are_shown() {
         |[lower]: &[Layer; 1], _| {
             lower.file("f", "").owner("f", 1000, 1000).file("g", "").file("h", "");
             lower.set("f", ACL, acl(100_005)).set("f", CAPABILITY, capability(&1000u32.to_le_bytes()));
-            lower.set("g", CAPABILITY, capability(&[]));
+            lower.set("g", CAPABILITY, capability(&5000u32.to_le_bytes()));
+            lower.file("i", "").set("i", CAPABILITY, capability(&[]));
         },
         |config| config.id_map = mapped(),
     );
     assert_eq!(bench.get_xattr("f", ACL).unwrap(), acl(5));
     assert_eq!(bench.get_xattr("f", CAPABILITY).unwrap(), capability(&[]), "for the union's root");
-    assert_eq!(bench.get_xattr("g", CAPABILITY), Err(Errno::NODATA), "for the machine's root");
+    assert_eq!(bench.get_xattr("g", CAPABILITY), Err(Errno::NODATA), "for nobody in the union");
+    assert_eq!(bench.get_xattr("i", CAPABILITY).unwrap(), capability(&[]), "mapped already, as an owner 0 is");
     bench.set_xattr("h", ACL, acl(7)).unwrap();
     bench.set_xattr("h", CAPABILITY, capability(&[])).unwrap();
     let on_disk = |name| bench.upper().get("h", name).unwrap();

@@ -32,6 +32,16 @@ impl Bytes {
 }
 
 #[test]
+fn recorded_stats() {
+    let words =
+        ["0", "1000", "4294967295", ":", "0644", "4755", "file", "dir", "char-", "block-8-", "-", "symlink"];
+    let mut bytes = Bytes(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..20_000 {
+        properties::recorded_stat(&bytes.some(&words));
+    }
+}
+
+#[test]
 fn command_lines() {
     let words = [
         "\0",

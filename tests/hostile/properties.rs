@@ -8,6 +8,7 @@ use unionfuse::testing::MarkNamespace;
 use unionfuse::testing::ModeRecord;
 use unionfuse::testing::claim;
 use unionfuse::testing::idmap::{IdMap, IdRanges};
+use unionfuse::testing::recorded::Recorded;
 use unionfuse::testing::{Command, parse, parse_layers};
 use unionfuse::testing::{acl, capability};
 use unionfuse::testing::{aufs, origin};
@@ -123,5 +124,13 @@ pub fn notes_of_daemons(data: &[u8]) {
     }
     if let Some((dirs, stage)) = claim::parse(data) {
         assert_eq!(claim::parse(claim::text(dirs, stage).as_bytes()), Some((dirs, stage)));
+    }
+}
+
+/// A recorded owner and mode that is understood survives being written, and gives no rights that it does not name.
+pub fn recorded_stat(data: &[u8]) {
+    if let Some(recorded) = Recorded::parse(data) {
+        assert_eq!(Recorded::parse(recorded.to_string().as_bytes()), Some(recorded));
+        assert!(recorded.perm <= 0o7777);
     }
 }

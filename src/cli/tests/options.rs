@@ -66,7 +66,7 @@ fn what_is_written() {
 #[test]
 fn owners() {
     let map = with_options("uidmapping=:0:1000:1:1:100000:65536,gidmapping=0:2000:1").union.id_map;
-    assert_eq!((map.uid_to_union(100_000), map.gid_to_union(2000)), (1, 0));
+    assert_eq!((map.uid_to_union(1), map.gid_to_union(0)), (100_000, 2000));
     let map = with_options("squash_to_root").union.id_map;
     assert_eq!((map.uid_to_union(5), map.gid_to_union(5), map.uid_to_layer(5)), (0, 0, LayerId::Keep));
     let map = with_options("squash_to_uid=7,squash_to_gid=8").union.id_map;
