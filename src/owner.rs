@@ -71,7 +71,8 @@ impl Owners {
         (kept(self.map.uid_to_layer(uid), stat.uid), kept(self.map.gid_to_layer(gid), stat.gid))
     }
 
-    /// Lets files that this thread makes be the caller's, for as long as what is returned lives.
+    /// Lets files that this thread makes be the caller's, for as long as what is returned lives. Root who has no id in the union (Podman
+    /// on the host, in a container's tree) makes them as we do: they are his on the host, and in the union whose those of 0 are.
     ///
     /// # Errors
     /// `EOVERFLOW` for somebody whom the id map does not know.
@@ -82,6 +83,7 @@ impl Owners {
         let stored = |id: LayerId| match id {
             LayerId::Id(id) => Ok(Some(id)),
             LayerId::Keep => Ok(None),
+            LayerId::Unmapped if caller.uid == 0 => Ok(None),
             LayerId::Unmapped => Err(Error::refused(Errno::OVERFLOW, "the id map has no such owner")),
         };
         let uid = stored(self.map.uid_to_layer(caller.uid))?;

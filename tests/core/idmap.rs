@@ -53,6 +53,20 @@ fn copy_up_keeps_what_is_stored() {
     assert_eq!(stored(&bench, "d/foreign"), (2000, 3000));
 }
 
+/// Root of the host, who has no id in the union, works in the tree of a container.
+#[test]
+fn what_root_makes_who_is_nobody_in_the_union_is_the_unions_roots() {
+    let ranges = IdRanges::parse(b"0:1000:10").unwrap();
+    let bench = with(IdMap { uids: Some(ranges.clone()), gids: Some(ranges), ..IdMap::default() });
+    let made = bench.mknod(ROOT, "new", Kind::File, 0o644, 0).unwrap();
+    assert_eq!(((made.uid, made.gid), stored(&bench, "new")), ((1000, 1000), (0, 0)));
+    let change = SetAttr { uid: Some(1003), gid: Some(1004), ..SetAttr::default() };
+    let given = bench.setattr("new", change).unwrap();
+    assert_eq!(((given.uid, given.gid), stored(&bench, "new")), ((1003, 1004), (3, 4)));
+    let stranger = Caller { uid: 5, gid: 0, ..ROOT };
+    assert_eq!(bench.mknod(stranger, "other", Kind::File, 0o644, 0), Err(Errno::OVERFLOW));
+}
+
 /// Lowerdirs that are idmapped mounts, with the ranges beside them (rootful Podman).
 #[test]
 fn what_is_mapped_already_stays_as_it_came() {
@@ -194,7 +208,11 @@ fn acls_and_capabilities_name_users_as_owners_are_shown() {
     assert_eq!(bench.get_xattr("f", ACL).unwrap(), acl(5));
     assert_eq!(bench.get_xattr("f", CAPABILITY).unwrap(), capability(&[]), "for the union's root");
     assert_eq!(bench.get_xattr("g", CAPABILITY), Err(Errno::NODATA), "for nobody in the union");
-    assert_eq!(bench.get_xattr("i", CAPABILITY).unwrap(), capability(&[]), "mapped already, as an owner 0 is");
+    assert_eq!(
+        bench.get_xattr("i", CAPABILITY).unwrap(),
+        capability(&[]),
+        "mapped already, as an owner 0 is"
+    );
     bench.set_xattr("h", ACL, acl(7)).unwrap();
     bench.set_xattr("h", CAPABILITY, capability(&[])).unwrap();
     let on_disk = |name| bench.upper().get("h", name).unwrap();
