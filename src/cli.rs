@@ -70,7 +70,7 @@ impl From<Command> for Invocation {
 /// Reads a command line, the name of the program first: that name and the first word decide which form it is.
 ///
 /// # Errors
-/// See [`UsageError`].
+/// See `UsageError`.
 pub fn parse(args: &[OsString]) -> Result<Invocation, UsageError> {
     let (program, rest) =
         args.split_first().map_or((OsStr::new(""), args), |(p, rest)| (p.as_os_str(), rest));

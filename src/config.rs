@@ -102,7 +102,7 @@ pub struct MountConfig {
     pub flags: MountFlags,
     /// How requests are served.
     pub session: SessionConfig,
-    /// Whether the threads that serve are confined to the layers ([`crate::sys::sandbox`]). `None`: where the kernel can.
+    /// Whether the threads that serve are confined to the layers (`sys::sandbox`). `None`: where the kernel can.
     pub sandbox: Option<bool>,
 }
 

@@ -26,7 +26,7 @@ pub enum LayerListError {
 /// Reads `A[:B…]`, top-most first. `\:` `\,` `\\` stand for the plain character.
 ///
 /// # Errors
-/// See [`LayerListError`].
+/// See `LayerListError`.
 pub fn parse_layers(text: &[u8]) -> Result<Vec<PathBuf>, LayerListError> {
     if text.is_empty() {
         return Err(LayerListError::Empty);

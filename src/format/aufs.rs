@@ -12,7 +12,7 @@ pub const OPAQUE: &str = ".wh..wh..opq";
 const NAME_MAX: usize = 255;
 
 /// Whether a name is a mark where it lies in a lowerdir, unless its directory says otherwise
-/// ([`Marks::plain_names`](super::marks::Marks::plain_names)).
+/// (`Marks::plain_names`).
 pub fn is_mark(name: &OsStr) -> bool {
     name.as_bytes().starts_with(PREFIX)
 }

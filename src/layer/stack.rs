@@ -39,9 +39,9 @@ pub struct LayerInfo {
     pub mountpoint: Option<Covered>,
     /// What directory offsets of its root are like.
     pub offsets: Offsets,
-    /// Whether its filesystem is served by a program or another machine ([`is_served`]).
+    /// Whether its filesystem is served by a program or another machine (`is_served`).
     pub served: bool,
-    /// Whether its inode numbers stay with its files ([`keeps_numbers`]).
+    /// Whether its inode numbers stay with its files (`keeps_numbers`).
     pub keeps_numbers: bool,
     /// Whether reading is to leave access times alone: lowers', and with `noatime` the upperdir's. Cleared once the kernel
     /// refused `O_NOATIME` here (open(2): owner or `CAP_FOWNER` only).

@@ -17,7 +17,7 @@ use crate::sys::{self, At, Result};
 use crate::types::FileHandle;
 use crate::types::{FsUsage, Kind, NewTime, Stat};
 
-/// Directory-relative calls on a layer. Errors carry the errno of the failed call; see the functions of [`crate::sys`] of
+/// Directory-relative calls on a layer. Errors carry the errno of the failed call; see the functions of `sys` of
 /// the same name for details.
 #[allow(missing_docs, reason = "each method is the system call it is named after, documented in `sys`")]
 pub trait Store: Debug + Send + Sync {

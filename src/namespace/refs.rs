@@ -90,7 +90,7 @@ pub struct Entry<'t> {
 }
 
 impl Entry<'_> {
-    /// [`Ref::give_to_kernel`]; the attributes are left.
+    /// As `give_to_kernel` of its node; the attributes are left.
     pub fn give_to_kernel(self) -> Attr {
         self.node.give_to_kernel();
         self.attr

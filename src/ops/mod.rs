@@ -195,7 +195,7 @@ impl Union {
         self.up.nodes.files.close_idle()
     }
 
-    /// Takes back `count` references to a node that a kernel was given ([`NodeRef::give_to_kernel`]).
+    /// Takes back `count` references to a node that a kernel was given (`NodeRef::give_to_kernel`).
     pub fn forget(&self, id: NodeId, count: u64) {
         self.up.nodes.forget(id, count);
     }
