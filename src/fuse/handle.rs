@@ -1,6 +1,5 @@
 //! A session, for those who do not serve in it.
 
-use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -60,7 +59,8 @@ impl SessionHandle {
     /// Lets the kernel ask for a node's attributes, data and listing again: for whoever has changed a layer by other ways than the
     /// union. Waits for those who use the node just now; not to be called by a thread that serves.
     pub fn refresh(&self, node: NodeId) {
-        if let Some(notifier) = self.notifier.upgrade() {
+        if let Some((union, notifier)) = self.union.upgrade().zip(self.notifier.upgrade()) {
+            union.refresh(node);
             notify::attributes_changed(&notifier, INodeNo(node.0));
             notify::listing_changed(&notifier, INodeNo(node.0));
         }
@@ -68,9 +68,9 @@ impl SessionHandle {
 
     /// Lets the kernel look a name up again. As [`SessionHandle::refresh`].
     pub fn refresh_name(&self, dir: NodeId, name: Name<'_>) {
-        if let Some(notifier) = self.notifier.upgrade() {
-            let name: &OsStr = name.as_os_str();
-            notify::entry_changed(&notifier, INodeNo(dir.0), name);
+        if let Some((union, notifier)) = self.union.upgrade().zip(self.notifier.upgrade()) {
+            union.refresh(dir);
+            notify::entry_changed(&notifier, INodeNo(dir.0), name.as_os_str());
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) struct Prefetch(Arc<Shared>);
 struct Shared {
     union: Arc<Union>,
     /// Whether a change has something to upset: [`Plan::is_ahead`].
-    is_ahead: AtomicBool,
+    is_ahead: Arc<AtomicBool>,
     state: Mutex<State>,
     /// For the thread: there is something to do.
     changed: Condvar,
@@ -72,14 +72,16 @@ impl Prefetch {
     fn unchecked(union: Arc<Union>) -> Self {
         let shared = Arc::new(Shared {
             union,
-            is_ahead: AtomicBool::new(false),
+            is_ahead: Arc::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             progress: Condvar::new(),
         });
-        let listener = Arc::downgrade(&shared);
+        let (listener, is_ahead) = (Arc::downgrade(&shared), shared.is_ahead.clone());
         shared.union.changes().listen(move || {
-            if let Some(shared) = listener.upgrade() {
+            if is_ahead.load(Relaxed)
+                && let Some(shared) = listener.upgrade()
+            {
                 shared.upset();
             }
         });
@@ -204,10 +206,8 @@ impl Shared {
 
     /// Something is about to be changed.
     fn upset(&self) {
-        if self.is_ahead.load(Relaxed) {
-            self.update(&mut self.state.lock(), Plan::upset);
-            self.progress.notify_all();
-        }
+        self.update(&mut self.state.lock(), Plan::upset);
+        self.progress.notify_all();
     }
 
     fn work(&self) {

@@ -27,7 +27,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn prepare(union: &mut Union, device: &OwnedFd, config: &SessionConfig) -> io::Result<Self> {
+    fn prepare(union: &Union, device: &OwnedFd, config: &SessionConfig) -> io::Result<Self> {
         let threads = if config.threads == 0 { DEFAULT_THREADS } else { config.threads };
         let follow = if config.follow && threads > 1 { Follow::new(device.try_clone()?) } else { None };
         let follow = follow.map(Arc::new);
@@ -87,8 +87,8 @@ impl Session {
     ///
     /// # Errors
     /// When the kernel is too old (Linux 5.4 is enough, but not for `passthrough`) or the mount is gone already.
-    pub fn start(mut union: Union, device: OwnedFd, config: &SessionConfig) -> Result<Self, NotStarted> {
-        let prepared = Parts::prepare(&mut union, &device, config);
+    pub fn start(union: Union, device: OwnedFd, config: &SessionConfig) -> Result<Self, NotStarted> {
+        let prepared = Parts::prepare(&union, &device, config);
         let union = Arc::new(union);
         prepared
             .and_then(|parts| parts.assemble(&union, device, config))

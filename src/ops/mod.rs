@@ -200,6 +200,15 @@ impl Union {
         self.up.nodes.forget(id, count);
     }
 
+    /// Remembers nothing of a node that can be asked again: its open file, the names in it. For whoever has changed a layer by other ways
+    /// than the union.
+    pub fn refresh(&self, id: NodeId) {
+        self.up.nodes.files.forget(id);
+        self.up.nodes.snapshots.forget(id);
+        // What others were answered is old now.
+        drop(self.up.changes.begin());
+    }
+
     /// The number of nodes in memory.
     pub fn live_nodes(&self) -> usize {
         self.up.nodes.len()

@@ -25,18 +25,6 @@ pub(in crate::ops) enum Extent {
 pub(in crate::ops) type OnCopy<'c> = dyn Fn(At<'_>, &Stat) -> Result<()> + 'c;
 
 impl CopyUp {
-    /// Makes sure that the node is in the upperdir, with (at least) `extent` of its data. Others that want the same wait for
-    /// this node only.
-    ///
-    /// # Errors
-    /// `EROFS` without upperdir; whatever keeps the copy from being complete. The lower file is visible and intact then.
-    pub(in crate::ops) fn ensure_upper(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
-        if !self.ensure_upper_with(node, extent, &|_, _| Ok(()))? || node.is_dir() {
-            return Ok(());
-        }
-        self.link_known_names(node)
-    }
-
     /// Gets the node into the upperdir as `on_copy` leaves its copy: both become visible at once, or neither. Whether it did so:
     /// not when the node is, or comes meanwhile, into the upperdir otherwise.
     ///

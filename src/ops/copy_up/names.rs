@@ -9,8 +9,21 @@ use crate::error::{Error, Result};
 use crate::namespace::locks;
 use crate::namespace::node::{Link, Node, State};
 use crate::ops::copy_up::CopyUp;
+use crate::ops::copy_up::ensure::Extent;
 
 impl CopyUp {
+    /// Makes sure that the node is in the upperdir, with (at least) `extent` of its data. Others that want the same wait for
+    /// this node only.
+    ///
+    /// # Errors
+    /// `EROFS` without upperdir; whatever keeps the copy from being complete. The lower file is visible and intact then.
+    pub(in crate::ops) fn ensure_upper(&self, node: &Arc<Node>, extent: Extent) -> Result<()> {
+        if !self.ensure_upper_with(node, extent, &|_, _| Ok(()))? || node.is_dir() {
+            return Ok(());
+        }
+        self.link_known_names(node)
+    }
+
     /// Gives a file just copied up all its names that are known, because a write does not say which one it was opened by:
     /// whoever reads the upperdir alone, to archive it say, must find the change under that one.
     pub(in crate::ops) fn link_known_names(&self, node: &Arc<Node>) -> Result<()> {

@@ -136,16 +136,6 @@ impl Lookup {
         Some(interned.node)
     }
 
-    /// A directory that was cut off from lower ones may hold attribute whiteouts, though `opaque` says `y` and not `x`: what cut
-    /// it off was killed before it had removed them.
-    pub(in crate::ops) fn open_upper_dir(&self, found: &Found) -> Arc<RealDir> {
-        let dir = found.open_dir();
-        if self.is_view() || found.marks.opaque && self.whiteouts_are_attributes() {
-            dir.set_xattr_whiteouts();
-        }
-        dir
-    }
-
     fn adopt_upper(&self, seen: Seen, found: &Found) -> Result<Option<Adopted<'_>>> {
         let stat = found.stat;
         let link = &seen.link;

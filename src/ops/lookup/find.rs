@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::namespace::node::Node;
 use crate::namespace::refs::{Entry, NodeRef};
-use crate::namespace::walk::DirStack;
 use crate::ops::lookup::Lookup;
 use crate::types::{Name, NodeId};
 
@@ -45,10 +44,6 @@ impl Lookup {
         }
         let adopted = self.adopt_name(parent, name, |stack| self.locate(parent, stack, name))?;
         Ok(adopted.map(|adopted| adopted.node))
-    }
-
-    pub(in crate::ops) fn dir_stack(&self, node: &Node) -> Result<DirStack> {
-        node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
     }
 }
 

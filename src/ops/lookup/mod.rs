@@ -54,6 +54,10 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
+    pub(in crate::ops) fn dir_stack(&self, node: &Node) -> Result<DirStack> {
+        node.stack().ok_or(Error::refused(Errno::NOTDIR, "not a directory"))
+    }
+
     pub(in crate::ops) fn changed_in_passing(&self, node: &Node) {
         self.attributes_changed.call((node.id, node.kind));
     }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::layer::dir::RealDir;
 use crate::namespace::node::Node;
+use crate::namespace::walk::Found;
 use crate::ops::lookup::Lookup;
 use crate::sys::At;
 
@@ -34,6 +35,16 @@ impl UpperDir {
 }
 
 impl Lookup {
+    /// A directory that was cut off from lower ones may hold attribute whiteouts, though `opaque` says `y` and not `x`: what cut
+    /// it off was killed before it had removed them.
+    pub(in crate::ops) fn open_upper_dir(&self, found: &Found) -> Arc<RealDir> {
+        let dir = found.open_dir();
+        if self.is_view() || found.marks.opaque && self.whiteouts_are_attributes() {
+            dir.set_xattr_whiteouts();
+        }
+        dir
+    }
+
     /// The upper part of a directory that has one.
     pub(in crate::ops) fn upper_dir(&self, node: &Node) -> Result<UpperDir> {
         let upper = node.stack().and_then(|stack| stack.upper);
