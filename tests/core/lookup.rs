@@ -172,3 +172,22 @@ fn a_directory_outlives_its_own_references_while_it_has_children() {
     bench.write_node(file, 0, "TEXT").unwrap();
     assert_eq!(bench.upper().text("a/b/f"), "TEXT");
 }
+
+/// The names in a directory of many layers are remembered; whoever changes a layer by other ways can have them forgotten.
+#[test]
+fn what_came_into_a_layer_is_found_after_a_refresh() {
+    let bench = union(|lowers: &[Layer; 9], _| {
+        for lower in lowers {
+            lower.file("d/f", "").time("d", 5);
+        }
+    });
+    let dir = bench.node("d").unwrap();
+    assert_eq!(bench.names("d").unwrap(), ["f"]);
+    let late = bench.lowers[3].path("d/late");
+    std::fs::write(&late, "").unwrap();
+    assert!(!bench.has("d/late"));
+    bench.raw().refresh(dir);
+    assert!(bench.has("d/late"));
+    std::fs::remove_file(late).unwrap();
+    bench.lowers[3].time("d", 5);
+}
